@@ -349,6 +349,41 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
     assert polled.due_at["power"] == 100
 
 
+# -- the order of the blocks ----------------------------------------------------------
+
+
+# At 100 s, the urgency of a block that has just become due is 0.1 for the energies,
+# 1/60 for the tariffs and the partial tariffs, and 1 for the periods and the clock.
+@pytest.mark.parametrize(
+    ("due_at", "order"),
+    [
+        (
+            {"energies": 100, "tariffs": 100, "periods": 100},
+            ["periods", "energies", "tariffs"],
+        ),
+        # Of equally urgent blocks, the first one in the order of `INTERVALS` is read.
+        ({"tariffs": 100, "partial_tariffs": 100}, ["tariffs", "partial_tariffs"]),
+        ({"tariffs": 39, "clock": 100}, ["tariffs", "clock"]),
+        ({"energies": 100.4, "periods": 100.2}, ["periods", "energies"]),
+        # A block that is not due does not affect the blocks after it.
+        ({"energies": 100, "periods": 130, "clock": 100}, ["clock", "energies"]),
+        ({"energies": 95, "periods": 101}, ["energies"]),
+    ],
+)
+async def test_most_urgent_block_that_is_due_is_read_first(
+    due_at: dict[str, float], order: list[str]
+) -> None:
+    meter = ReadableMeter()
+    polled = planned(meter, blocks=list(due_at))
+    poller = Poller(Bus(baudrate=9600))
+    poller.add(polled)
+    polled.online = True
+    polled.due_at = {"identity": 4000, **due_at}
+    await asyncio.sleep(100)
+    await async_run(poller, 0.5)
+    assert meter.read == order
+
+
 # -- the order of the meters ----------------------------------------------------------
 
 
