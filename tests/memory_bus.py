@@ -76,9 +76,9 @@ def exception(code: int) -> Fault:
     return Fault(error=ModbusExceptionError.from_code(code))
 
 
-async def async_transmit(characters: float, baudrate: int) -> None:
-    """Wait as long as characters take on the wires."""
-    await asyncio.sleep(characters * BITS_PER_CHARACTER / baudrate)
+async def async_transmit(characters: float, baudrate: int, *, delay: float = 0) -> None:
+    """Wait for a delay in s, and then as long as characters take on the wires."""
+    await asyncio.sleep(delay + characters * BITS_PER_CHARACTER / baudrate)
 
 
 def response_of(meter: SimulatedMeter, request: Request) -> list[int] | ExcCodes:
@@ -178,8 +178,7 @@ class MemoryBus:
         fault = self.faults.popleft() if self.faults else self.default_fault(request)
         if fault.is_lost:
             await asyncio.Event().wait()
-        await asyncio.sleep(self.delay)
-        await async_transmit(received, self.baudrate)
+        await async_transmit(received, self.baudrate, delay=self.delay)
         if fault.error is not None:
             raise fault.error
         if isinstance(words, ExcCodes):
