@@ -192,15 +192,15 @@ CHANGES = pytest.mark.parametrize(
 def across_change(
     zone: tzinfo, change: int, period: int, *, clock_follows: bool
 ) -> RecordedLoad:
-    """Return a load from 6 h before a change until 4 h and half a period after it.
+    """Return a load from 3 h before a change until 3 h and half a period after it.
 
     If `clock_follows`, the clock of the meter is set at the change.
     """
-    load = RecordedLoad(change - 6 * HOUR, zone, period)
-    load.run(6 * HOUR)
+    load = RecordedLoad(change - 3 * HOUR, zone, period)
+    load.run(3 * HOUR)
     if clock_follows:
         load.set_clock()
-    load.run(4 * HOUR + period / 2)
+    load.run(3 * HOUR + period / 2)
     return load
 
 
@@ -219,7 +219,7 @@ async def test_curve_across_a_change_of_the_zone_has_the_true_starts(
     # With one of the periods, test the other order of the records.
     load.load_curve.order = "newest first" if period == 600 else "oldest first"
     async for curve in load.read_each():
-        assert len(curve.records) == 10 * HOUR / period
+        assert len(curve.records) == 6 * HOUR / period
         true = assert_certain(load, curve)
         assert true.follows_zone is (clock_follows and not load.is_utc)
 
