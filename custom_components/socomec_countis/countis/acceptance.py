@@ -64,6 +64,7 @@ async def async_check_counters(
     if counter_check.rejected.get(name) is rejected and counter_check.extend_level(
         reading
     ):
+        # The evidence from the beginning of the level may be out of date.
         await _async_gather_evidence(meter)
         accept = counter_check.is_confirmed(name) or await _async_resolutions_agree(
             meter, name, block
@@ -98,8 +99,8 @@ async def _async_resolutions_agree(
 ) -> bool:
     """Read the block in its other resolution, and return whether the counters agree.
 
-    `block` was read before, and is not read again. If it is read in several requests
-    (`Block.split`), so is the block in the other resolution, because both have the same
+    `block` was read before, and is not read again. If `block` is split (`Block.split`),
+    the block in the other resolution is split as well, because both have the same
     reserved registers. Returns True if the meter does not support the other resolution.
     """
     for block_type in BLOCK_TYPES[name]:

@@ -274,7 +274,8 @@ async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool
     try:
         publish(await meter.async_read("tariffs"))
     except ImplausibleError:
-        # The tariff may be correct although the counters or the measurements are
-        # implausible. If the measurements are implausible, the block was not read.
+        # `async_read` may read the measurements first. If these are implausible, the
+        # block is not read. The tariff may be correct in spite of implausible
+        # measurements or counters.
         await block.async_update()
     return block.values["tariff"] == tariff

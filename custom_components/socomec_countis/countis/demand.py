@@ -43,9 +43,9 @@ CLOCK_TOLERANCE = 2
 RECENT_SECONDS = 60
 
 # s; after a longer pause between two readings of the power, the energy of the pause is
-# unknown. Our choice: if the power cannot be read, its sensor also keeps the last value
-# for 10 s. If the load changes once in the pause, the error of the energy is at most
-# the change of the load in W times 5 s, half of the pause.
+# unknown. Our choice: if the power cannot be read, the sensor of the power keeps its
+# last value for the same time. If the load changes once in the pause, the error of the
+# energy is at most the change of the load in W times 5 s, half of the pause.
 LONGEST_INTEGRATED_PAUSE = 10
 
 
@@ -141,7 +141,7 @@ class Demand:
         self._last = self._period = None
 
     def _note_rise(self, new: _Reading) -> None:
-        """Add a reading to `_rises` if the counter has risen. Remove old readings."""
+        """Update `_first` and `_rises` with a new reading, and remove old rises."""
         last, rises = self._last, self._rises
         if (
             last is None
@@ -287,9 +287,8 @@ class Demand:
         if rises[1:]:
             # At each rise, the counter has just reached a new step. So the mean power
             # between two rises has almost no rounding error. The last rise was at least
-            # one step, and the meter has counted less than one step after it. So the
-            # mean power after the last rise is less than the energy of this rise
-            # divided by the time after it.
+            # one step. Since then, the meter has counted less than one step. So the
+            # mean power since then is less than `rise` divided by `seconds`.
             power = rises[0].power_until(rises[-1])
             seconds = rises[-1].at.seconds_until(last.at)
             rise = rises[-1].kilowatt_hours - rises[-2].kilowatt_hours

@@ -198,8 +198,8 @@ class Evidence:
         seconds = self.load_curve.period.total_seconds()
         energy = 0.0
         points = [(gap.begin, energy)]
-        # `best_match` leaves out the oldest records, so `times.starts` does not contain
-        # them. Use only the newest records, one for each of `times.starts`.
+        # `best_match` leaves out the oldest records. So `times.starts` only has entries
+        # for the newest records.
         records = self.load_curve.records[-len(times.starts) :]
         periods = zip(times.starts, records, strict=True)
         for period_begin, record in sorted(periods, key=itemgetter(0)):
@@ -297,8 +297,8 @@ async def async_read_evidence(
     `publish` is called with each accepted reading. If the clock cannot be read,
     `Evidence.displayed` is `Meter.local_time()`. If the counters cannot be read,
     `Evidence.counters` has their last accepted values. Other data that cannot be read
-    is left out. A read of the load curve writes the read pointer of the meter (61440),
-    and no other data.
+    is left out. To read the load curve, the client writes only the register that
+    selects a page (61440).
     """
     async with meter.bus.hold():
         clock = await _async_values(meter, "clock", publish)

@@ -187,8 +187,8 @@ def _curve(records: Sequence[LoadRecord], header_period: int) -> LoadCurve:
 
     The unit of the period in the header (61458) is uncertain. The table for E34/E44
     gives s, but a similar register of other families is in min. So the period is the
-    most frequent time between successive records. Without two records of
-    different times, the value in the header is taken as s.
+    most frequent time between successive records. If no two records have different
+    times, the value in the header is taken as s.
     """
     is_newest_first = _is_newest_first([record.time for record in records])
     stored = reversed(records) if is_newest_first else records

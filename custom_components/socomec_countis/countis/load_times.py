@@ -4,8 +4,8 @@ Socomec's Modbus table (see registers.py) leaves open whether the date of a reco
 the beginning or the end of its period, and whether the date is local time or UTC. This
 module finds the meanings for which the newest complete record agrees with the clock of
 the meter: the period of this record has ended, and the next period has not ended. For
-some periods and time zones, several meanings are possible. The caller then compares the
-energy that each meaning gives with the counter.
+some integration periods and time zones, several meanings are possible. Then the caller
+compares the counter with the energy of each meaning.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,9 +45,8 @@ def possible_times(
     `now` is in s since 1970. `displayed` is the time, without a time zone, that the
     meter displays at `now`. `zone` is the time zone of the user.
 
-    By a possible meaning, the period of the newest complete record has ended, but the
-    next period has not ended. The tolerance of both times is `NEWEST_TOLERANCE`. All
-    other meanings are left out.
+    A meaning agrees if the period of the newest complete record has ended, but the next
+    period has not ended. The tolerance of both times is `NEWEST_TOLERANCE`.
     """
     complete = [index for index, each in enumerate(curve.records) if each.is_complete]
     period = curve.period.total_seconds()
@@ -78,13 +77,13 @@ def possible_times(
 
 
 def _offsets(display_ahead: float, zone_ahead: float) -> Iterator[tuple[bool, float]]:
-    """Yield each possible `is_utc`, and by how many s the dates are ahead of true UTC.
+    """Yield pairs: `is_utc`, and how many s the dates may be ahead of true UTC.
 
     `display_ahead` is how many s the displayed time is ahead of true UTC. `zone_ahead`
-    is the same for the local time of the user. The difference of both is the error of
-    the displayed time. Dates in UTC may have the same error, or this error minus the
-    nearest whole number of hours. For example, if the clock stays at standard time in
-    summer, the displayed time is an hour behind, but dates in UTC may be right.
+    is how many s the local time of the user is ahead. `display_ahead - zone_ahead` is
+    the error of the displayed time. Dates in UTC may have the same error, or this error
+    minus the nearest whole number of hours. For example, if the clock stays at standard
+    time in summer, the displayed time is an hour behind, but dates in UTC may be right.
     """
     yield False, display_ahead
     error = display_ahead - zone_ahead
@@ -129,8 +128,8 @@ def _is_followed(
     """Return whether the clock of the meter followed a change of the local time.
 
     `start_dates` contains the dates at which the periods begin, sorted. If the clock
-    was put back, each time of the repeated hour occurs twice. Because of the sorting,
-    the two equal times are next to each other. If the clock was put forward, the times
+    was put back, each date in the repeated hour occurs twice. Because of the sorting,
+    the two equal dates are next to each other. If the clock was put forward, the dates
     leave out an hour. If the change was in the middle of a period, the time left out
     differs from an hour by less than a period.
     """
@@ -139,6 +138,8 @@ def _is_followed(
             if earlier == later and change.earliest <= later < change.before:
                 return True
         elif earlier < change.before <= later:
+            # A start date that was calculated from an end date may be up to one period
+            # before the end of the left-out hour.
             skips_hour = later >= change.before + change.ahead - period
             left_out = later - earlier - period
             return skips_hour and abs(left_out - change.ahead) < period
@@ -162,7 +163,7 @@ def _corrected_starts(
     ):
         correction = 0.0
         for change in changes:
-            # In a repeated hour, the first of two equal times is before the change.
+            # In a repeated hour, the first of two equal dates is before the change.
             is_first = date == following and date < change.before
             if date < change.earliest or is_first:
                 correction += change.ahead.total_seconds()

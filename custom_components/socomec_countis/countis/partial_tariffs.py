@@ -89,7 +89,10 @@ class _Comparison(NamedTuple):
 
     @property
     def uncertainty(self) -> float:
-        """Return the energy in kWh that was counted between the two partial totals."""
+        """Return how uncertain the partial total at `tariffs` is, in kWh.
+
+        This is the energy that was counted between the two partial totals.
+        """
         return self.total_after - self.total_before
 
     def sum_since(self, reset: PartialReset) -> float:

@@ -450,8 +450,10 @@ class CounterCheck:
         if before.counters and not lasted:
             # A confirmation was for the previous level, not for this one.
             state.is_confirmed = False
-        not_all_0 = any(reading.values[name] for name in fell & TARIFF_COUNTERS.keys())
-        may_be_reset = {*reading.resettable, *(TARIFF_COUNTERS if not_all_0 else ())}
+        fallen_tariffs = fell & TARIFF_COUNTERS.keys()
+        may_be_reset = set(reading.resettable)
+        if any(reading.values[name] for name in fallen_tariffs):
+            may_be_reset |= fallen_tariffs
         held: set[str] = set()
         if not state.is_confirmed and not fell <= may_be_reset:
             # A partial counter that fell together with a total was not reset. A counter
@@ -562,6 +564,7 @@ def _confirmed(
     if previous is None or previous.followed_by(new, kilowatts) is None:
         return None
     lower = min(new, previous, key=attrgetter("value"))
+    # After a reset, a counter contains at most the energy counted since `last`.
     if last is None or (may_fall and lower.value <= last.highest_rise(new, kilowatts)):
         return lower
     return None

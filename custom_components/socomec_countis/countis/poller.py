@@ -354,8 +354,9 @@ class Poller:
         timed_out = isinstance(err, ModbusTimeoutError)
         is_first_attempt = not polled.lost_block and not polled.pause
         if timed_out and is_first_attempt and not self._bus.is_lossy:
-            # `_reads` takes `retry_at - now` as the rank of the retry. So the retry is
-            # as urgent as the failed read, and other reads may be more urgent.
+            # Except during `RETRY_SPACING`, `_reads` takes `retry_at - now` as the rank
+            # of the retry. So the retry is as urgent as the failed read, and other
+            # reads may be more urgent.
             polled.lost_block, polled.retry_at = name, now + rank
             return
         if timed_out or not polled.online or isinstance(err, CountisError):

@@ -117,9 +117,9 @@ def planned_probes(
     """Yield the probes of a scan in which no device responds, in their order.
 
     A meter in AUTO mode adapts its line settings after several requests on the bus,
-    to any unit ID. A meter with one of the first unit IDs possibly adapts only after
-    its own probe, while the other unit IDs are probed. So the first unit IDs are probed
-    again.
+    even if they contain other unit IDs. A meter with one of the first unit IDs possibly
+    adapts only after its own probe, while the other unit IDs are probed. So the first
+    unit IDs are probed again.
     """
     if len(unit_ids) == 1:
         for each in settings:
