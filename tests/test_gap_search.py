@@ -67,7 +67,7 @@ class ReadMeter:
         If `is_replaced`, there are no stored counters, because this is another meter.
         """
         await self.hass.async_block_till_done()  # the gaps are saved
-        self.meter_gaps.shutdown()
+        self.meter_gaps.stop_timer()
         await asyncio.sleep(hours * HOUR)
         saved = {} if is_replaced else self.meter.counter_check.as_dict()
         self.meter.counter_check = CounterCheck().restore(saved)
@@ -100,7 +100,7 @@ def meter(hass: HomeAssistant, hass_storage: dict[str, Any]) -> Iterator[ReadMet
     meter.read_twice("energies", energy_consumed=500)
     meter.read_twice("tariffs", tariff_1_energy=500)
     yield meter
-    meter.meter_gaps.shutdown()
+    meter.meter_gaps.stop_timer()
 
 
 async def test_gaps_of_two_blocks_in_one_outage_are_merged(meter: ReadMeter) -> None:
@@ -155,7 +155,7 @@ async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
         {"gaps": []},
     ):
         await store.async_save(content)
-        meter.meter_gaps.shutdown()
+        meter.meter_gaps.stop_timer()
         meter.meter_gaps = meter.new_gaps()
         await meter.meter_gaps.async_load()
         assert meter.meter_gaps.gaps == []

@@ -20,7 +20,7 @@ from .entity import (
 
 PARALLEL_UPDATES = 0  # no limit, because binary sensors send no requests
 
-# V; above this voltage, the display shows the symbol of the phase (manual).
+# V; above this voltage, the meter's display shows the symbol of the phase (manual).
 PRESENT_VOLTS = 150
 # V; at or below this voltage, a present phase becomes absent. Our choice: lower than
 # `PRESENT_VOLTS`, so that a voltage near 150 V does not change the state often.
@@ -39,7 +39,7 @@ class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription)
 
 ONLINE = OnlineDescription(
     key="online",
-    # Each meter supports one of these quantities, so each meter has this entity.
+    # `BLOCK_OF` contains all quantities, so each meter has this entity.
     needs=BLOCK_OF,
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,

@@ -40,7 +40,8 @@ type PausePolling = Callable[[], AbstractAsyncContextManager[None]]
 class ScanRequest:
     """The input for a scan.
 
-    If the scan can be continued, a dialog with an equal request shows the same scan.
+    If the latest scan of the bus has an equal request and can be continued, a dialog
+    shows this scan instead of a new one.
     """
 
     form: str
@@ -120,9 +121,9 @@ class BusScan:
     def can_be_continued(self) -> bool:
         """Return whether a dialog can continue to show the scan.
 
-        This is possible while the scan is running, and for `KEPT_SECONDS` after its
-        end. After the end, it is not possible if a dialog has shown the result, or if
-        the scan was stopped.
+        This is possible while the scan is running. It is also possible for
+        `KEPT_SECONDS` after the end, unless a dialog has shown the result or the scan
+        was stopped.
         """
         if self.is_running:
             return True

@@ -72,9 +72,9 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask for a bus and a meter. A scan finds the values of empty fields.
 
-        `kind` is the connection type. In a dialog that reconfigures a bus, only the
-        menus with `other_kinds` (see `ReconfigureFlow`) offer this step. The step then
-        asks for the new connection of the bus instead.
+        `kind` is the connection type. The dialog that reconfigures a bus offers this
+        step only in menus with `other_kinds`. In this dialog, the step asks for the new
+        connection of the bus.
         """
         if not self.is_new:
             return await self.async_change_bus(kind, user_input)

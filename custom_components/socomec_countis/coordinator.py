@@ -304,9 +304,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @callback
     def on_error(self, error: PollError, block: str | None) -> None:
-        """Remove the values of a block that cannot be read for `HOLD_SECONDS`.
+        """Handle a read error of `block`, or of the whole meter if `block` is None.
 
-        Counters keep their values. If `block` is None, the whole meter is offline.
+        The measured values of a block are removed if it could not be read for
+        `HOLD_SECONDS`. Counters keep their values.
         """
         if block is None:
             self._set_offline(error)
@@ -362,9 +363,9 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.data = self.counters
         self._failing_since.clear()
         self._expired.clear()
-        # After the time offline, `REJECTED_ISSUE_SECONDS` begins again for each block.
-        # The blocks in the issue for rejected counters are an exception, so that this
-        # issue stays.
+        # When the meter is online again, `REJECTED_ISSUE_SECONDS` begins again for each
+        # block. The blocks in the issue for rejected counters are an exception, so that
+        # this issue stays.
         reported = {BLOCK_OF[name] for name in self._reported}
         for block in self._rejected_at.keys() - reported:
             del self._rejected_at[block]
@@ -446,10 +447,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
     @property
     def counters_of_form(self) -> RejectedCounters:
-        """Return the counters that the form of the issue lists.
+        """Return the counters that the form of the issue for rejected counters lists.
 
-        The confirmation applies to all rejected counters, so all of them are listed. A
-        counter that could not be read is listed only if the issue has reported it.
+        In this form, the user confirms all rejected counters, so all of them are
+        listed. A counter that could not be read is listed only if the issue already
+        lists it.
         """
         return {
             name: readings
@@ -668,6 +670,6 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Cancel the timers, and delete the issues that depend on the polling."""
         while self._timers:
             self._timers.popitem()[1]()
-        self.meter_gaps.shutdown()
+        self.meter_gaps.stop_timer()
         self._delete_issues(*METER_OFFLINE, ANOTHER_METER, COUNTERS_REJECTED)
         await super().async_shutdown()

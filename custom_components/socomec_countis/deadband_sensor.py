@@ -73,7 +73,7 @@ class DeadbandSensor(CountisEntity, SensorEntity):
     def update_state(self) -> bool:
         """Update the published state, unless its change is delayed.
 
-        Returns whether the state was updated. Then the caller has to write it.
+        Returns True if the state was updated, so that the caller has to write it.
         """
         digits = self.entity_description.suggested_display_precision
         available = self.is_available_now

@@ -1,10 +1,11 @@
 """The rows of a gap in the long-term statistics: read, plan, write.
 
-A row of the statistics contains the sum of all energy until the end of its hour. After
-a gap, the counters rise in its end hour, so the row of the end hour already includes
-the energy of the gap. The rows of the earlier hours are written with sums that rise
-from the row before the gap to the row of the end hour. So energy moves from the end
-hour to the earlier hours, and neither the total nor a later row changes.
+A row of the statistics contains the sum of all energy until the end of its hour. The
+end hour of a gap is the hour in which the counters rise after the gap. So the row of
+the end hour already includes the energy of the gap. The rows of the earlier hours are
+written with sums that rise from the row before the gap to the row of the end hour. So
+energy moves from the end hour to the earlier hours, and neither the total nor a later
+row changes.
 
 In this file, `hours` are the starts of the hours of a gap, without the end hour, in s
 since 1970.
@@ -198,20 +199,20 @@ def plan_counter(
     hours: Sequence[float],
     before: float,
     parts: Sequence[float],
-    total: float,
+    total_energy: float,
 ) -> Plan | None:
     """Return the plan of a counter, None if the gap cannot be filled.
 
-    `before` is the counter before the gap. `total` is the energy that the total
+    `before` is the counter before the gap. `total_energy` is the energy that the total
     counter (see `Gap`) counted from the end of the last row before the gap to the end
     of the end hour. Both are in kWh or kvarh. For each of `hours`, `parts` contains the
-    fraction of `total`, from 0 to 1, that was counted until the end of the hour.
+    fraction of `total_energy`, from 0 to 1, that was counted until the end of the hour.
 
     A gap cannot be filled if the row before the gap or the row of the end hour is
-    missing or has no state. If the counter was reset, and the sums around the gap do
-    not agree with the counter, the gap cannot be filled either. In this case, the
-    counter was probably reset more than once. Raises `HomeAssistantError` if the
-    counter was not reset, and the sums do not agree with the counter.
+    missing or has no state. If the sums of these rows do not agree with the counter,
+    the result depends on whether the counter was reset. After a reset, the gap cannot
+    be filled, because the counter was probably reset more than once. Without a reset,
+    the function raises `HomeAssistantError`. It also raises the errors of `_plan`.
     """
     base, end_row = statistic.base(hours), statistic.end_row(hours)
     if base is None or base.state is None or end_row is None or end_row.state is None:
@@ -234,10 +235,10 @@ def plan_counter(
         if is_reset:
             # Assume that since the reset, the counter has risen as much as the total
             # counter, although a tariff counter may have risen less. Then each of the
-            # two counters counted `total * (1 - part)` after this hour. `counted` is
-            # the energy from the reset to the end of this hour. In the hours before the
-            # reset, `counted` is 0.
-            counted = max(energy - total * (1 - part), 0)
+            # two counters counted `total_energy * (1 - part)` after this hour.
+            # `counted` is the energy from the reset to the end of this hour. In the
+            # hours before the reset, `counted` is 0.
+            counted = max(energy - total_energy * (1 - part), 0)
             rows.append(Row(hour, counted or begin_value, begin_sum + counted))
         else:
             # The meter has counted the energy of the present row before the end of this

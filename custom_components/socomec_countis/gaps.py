@@ -133,7 +133,7 @@ class MeterGaps:
         await self._store.async_remove()
 
     @callback
-    def shutdown(self) -> None:
+    def stop_timer(self) -> None:
         """Cancel the timer."""
         if self._cancel_timer:
             self._cancel_timer()
@@ -255,7 +255,7 @@ class MeterGaps:
         filled. The timer ends when the recorder should have compiled the end hour of a
         new gap, but not before `seconds` have passed.
         """
-        self.shutdown()
+        self.stop_timer()
         open_gaps = [gap for gap in self.gaps if gap.filled_at is None]
         for gap in open_gaps:
             if gap.sources:
@@ -277,7 +277,7 @@ class MeterGaps:
     async def _async_propose(self, now: float) -> None:
         """Propose the new gaps whose end hour is over, if the meter is online.
 
-        Until the end of this hour, other gaps may still be merged into the gap.
+        Until the end of its end hour, other gaps may still be merged into a new gap.
         """
         async with self._proposal_lock:
             for gap in [
@@ -297,7 +297,7 @@ class MeterGaps:
         self._schedule(RETRY_SECONDS)
 
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
-        """Read the evidence of a gap, so that `_schedule` proposes the gap.
+        """Read the evidence of a gap. `_schedule` then creates the issue of the gap.
 
         Fills the gap at once if `CONF_FILL_GAPS` is on. Discards the gap if its end
         hour is not compiled in time (`DISCARDED_AFTER`), or if its statistics do not
@@ -499,9 +499,9 @@ class MeterGaps:
         The end hour of the gap contains `end`. Gaps between the two times (see
         `_filled`) that were filled in the last week are restored first. Gaps that are
         not filled yet are discarded if all of their hours are filled now. Returns the
-        gap, and the plan by counter. Raises `HomeAssistantError`, and restores no gap,
-        if `begin` is not in an earlier hour than `end`, if the end hour is not compiled
-        yet, or in the same cases as `async_fill`.
+        gap, and the plan by counter. Raises `HomeAssistantError` if `begin` is not in
+        an earlier hour than `end`, if the end hour is not compiled yet, or in the same
+        cases as `async_fill`. In all of these cases, no gap is restored.
         """
         gap = Gap(begin, (end // HOUR + 1) * HOUR, {})
         if not gap.hours or dt_util.utcnow().timestamp() < gap.end + COMPILED_AFTER:

@@ -284,9 +284,10 @@ class MeterFlow(
     ) -> SubentryFlowResult:
         """Ask for the unit ID of a meter, and verify that the meter responds there.
 
-        If two meters have swapped their unit IDs, both subentries have the same unit ID
-        until the second one is reconfigured. This is allowed if both meters have serial
-        numbers, because the serial number is verified before a meter is read.
+        If two meters have swapped their unit IDs, the user reconfigures one after the
+        other. In between, both subentries have the same unit ID. This is allowed if
+        both meters have serial numbers, because the serial number is verified before a
+        meter is read.
         """
         entry, subentry = self._entry, self._subentry
         self.form = "reconfigure"

@@ -220,7 +220,8 @@ class BusRuntime:
         """Return the meter of a subentry.
 
         `accepted` contains the last accepted counters, with which the first readings
-        are compared. It is None if there are none, or if `continue_counting` follows.
+        are compared. It is None if no counters are stored, or if the caller calls
+        `continue_counting` next.
         """
         unit_id = subentry.data[CONF_UNIT_ID]
         client = async_get_unit(

@@ -116,10 +116,9 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _text_version = (0, 0)
-    """Two values from the last update of `_progress` by `_on_change`.
+    """The number of found meters, and the time, when `_on_change` updated the text.
 
-    The first value is the number of found meters. The second value is the time in whole
-    s of the event loop's clock.
+    The time is in whole s of the event loop's clock.
     """
     _is_closed = False
     """Whether the dialog was closed."""
@@ -305,7 +304,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         self.shown_scan, self.data = scan, scan.data
         if scan.is_running:
             return await self.async_step_scan()
-        return await self._async_step(await self._async_step_after(scan))
+        return await self._async_step(await self._async_step_id_after(scan))
 
     async def async_step_resume(self, user_input: UserInput = None) -> R:
         """Continue the scan that the user chose in a menu."""
@@ -332,7 +331,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{step_id}")
         return await step()
 
-    async def _async_step_after(self, scan: BusScan) -> str:
+    async def _async_step_id_after(self, scan: BusScan) -> str:
         """Return the ID of the step that shows the result of a scan.
 
         If the scan ended with an error, the next form shows this error. An `AbortFlow`
@@ -375,7 +374,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             self._waiting = None
             scan.listeners.discard(self._on_change)
             return self.async_show_progress_done(
-                next_step_id=await self._async_step_after(scan)
+                next_step_id=await self._async_step_id_after(scan)
             )
         return self.async_show_progress(
             step_id="scan",
@@ -387,8 +386,8 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     def note_shown(self) -> None:
         """Note that a dialog has shown the result of the scan.
 
-        If the dialog is not open in a browser, Home Assistant does not call the step
-        that shows the result.
+        Each step that shows the result calls this method. Home Assistant calls such a
+        step only if the dialog is open in a browser.
         """
         if self.shown_scan is not None:
             self.shown_scan.was_shown = True
@@ -463,7 +462,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         return configured_meter(self.hass, meter.profile.serial_number)
 
     def label(self, meter: FoundMeter) -> str:
-        """Return the label of a found meter, with its bus if it is configured."""
+        """Return the label of a found meter, with the bus if the meter is set up."""
         configured = self.configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),

@@ -121,7 +121,8 @@ SENSORS = (
         for quantity in PARTIAL_TARIFF_COUNTERS
     ),
     *ONE_DIRECTION,
-    # No state class, because the statistics of the totals contain the same energy.
+    # The energies of days, weeks and months have no state class, because the statistics
+    # of the total counters contain the same energy.
     *(_description(quantity, "kWh", None) for quantity in Periods.declared_fields),
     *(replace(DIAGNOSTIC, key=quantity) for quantity in Overflows.declared_fields),
     replace(DIAGNOSTIC, key="ct_ratio", suggested_display_precision=1),
