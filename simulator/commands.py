@@ -1,8 +1,8 @@
 """The commands that change a meter's counters.
 
 A client sends a command by writing a value to a command register. If the docstring of
-a function names a register, the function does what the meter does when a client writes
-to this register. The function returns False if the meter refuses the written value.
+a function names a register, the function executes a write to this register. It returns
+False if the meter refuses the written value.
 """
 
 from .counters import Counters

@@ -11,7 +11,7 @@ COUNTER_RANGE_WH = 999_999_999 * 10
 
 
 def _sum(counter: float, energy: float, seconds: int) -> float:
-    """Return a counter after it has counted the same energy in each second.
+    """Return a counter after it has counted `energy` in each of `seconds` s.
 
     The energies are added one by one, so that the counter does not depend on how many
     seconds are counted at a time.
@@ -74,7 +74,7 @@ class Counters:
     def add(
         self, consumed: float, produced: float, reactive: float, seconds: int = 1
     ) -> None:
-        """Count the same energies in Wh and varh in each of some seconds."""
+        """Count these energies in Wh and varh in each of `seconds` s."""
         self.consumed = _sum(self.consumed, consumed, seconds)
         self.partial_consumed = _sum(self.partial_consumed, consumed, seconds)
         for tariffs in (self.tariffs, self.partial_tariffs):

@@ -77,8 +77,8 @@ def partial_tariffs(counters: Counters, count: int) -> dict[int, int]:
 def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
     """Return the registers of block 36896 or 36928. `step` is in Wh.
 
-    The first two energies are those of the previous day, week or month. The other two
-    are those of the current one.
+    For the day, the week and the month, the block has four energies each: consumed and
+    produced energy of the previous period, then of the current period.
     """
     registers: dict[int, int] = {}
     for index, period in enumerate(counters.periods):

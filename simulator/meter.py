@@ -362,6 +362,8 @@ class Meter:
         shown = clock_time(values, short_year=self.clock_has_short_year)
         if shown is None:
             return False
-        self.count()  # the energy until now belongs to the periods of the old time
+        # The old time of the clock determines the day, week and month of the energy
+        # that the meter counted until now.
+        self.count()
         self._clock_offset = shown.timestamp() - self.true_time()
         return True

@@ -89,7 +89,7 @@ BLOCKS = (
     TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
     TableBlock(LOAD_CURVE_COMMAND, 1, Kind.COMMANDS),
     # A header of 6 words, and up to 29 records of 4 words each. The header contains the
-    # number of records. The table lists only one of them.
+    # number of records. The table lists the registers of only one record.
     TableBlock(LOAD_CURVE, 6 + 29 * 4),
 )
 

@@ -333,9 +333,9 @@ async def async_flapping(seconds: float) -> str:
         # half.
         share = await async_rate(bus, 2 * seconds, disturbed=True) / before
     aim(
-        "twelve meters at 9600 baud: power reads of eight online meters while one meter"
-        " is offline and three repeatedly go offline together, in % of the power reads"
-        " of the eight while all twelve are online",
+        "twelve meters at 9600 baud, of which one is offline and three repeatedly go"
+        " offline together: power reads of the other eight, in % of their power reads"
+        " while all twelve are online",
         "95 %",
         "≥ 98 %",
         f"{share:.1%}",
