@@ -55,8 +55,9 @@ for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
 # time of the tests.
 gc.set_threshold(100_000)
 # s; for this time, Home Assistant waits for the threads of its executor at the end of a
-# test. With its default of 10 s, it interrupts a thread after a fraction of 1 s, which
-# is too short on a busy machine. An interrupted thread does not end the next one.
+# test. With the default of 10 s, Home Assistant interrupts a thread after a fraction of
+# 1 s, which is too short on a busy machine. Each thread that ends makes the next thread
+# end, but an interrupted thread does not.
 executor.EXECUTOR_SHUTDOWN_TIMEOUT = 300
 
 
@@ -79,7 +80,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def meter(clock: Clock) -> Meter:
-    """Return a meter at unit ID 1 that has already counted (in Wh and varh).
+    """Return a meter at unit ID 1 with some energy in its counters (Wh, varh).
 
     The phases have the default load of the simulator: 1000 W, 500 W and -200 W.
     """
@@ -214,8 +215,8 @@ async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow tests at equal distances between the other tests.
 
-    pytest-xdist gives each worker a sequence of adjacent tests. Without this, one
-    worker would get all tests of a slow file, and end later than the other workers.
+    pytest-xdist gives each worker a sequence of adjacent tests. In the original order,
+    one worker would get all tests of a slow file, and end later than the other workers.
     """
     slow = [item for item in items if item.get_closest_marker("slow")]
     others = [item for item in items if not item.get_closest_marker("slow")]
@@ -288,18 +289,18 @@ class RecorderBarrier(RecorderTask):
 
     def __init__(self, recorder: Recorder) -> None:
         """Note each event and each task that the recorder gets."""
-        self._is_idle = False
-        """Whether the recorder got nothing since the barrier was last queued."""
+        self._is_last = False
+        """Whether the recorder got no event or task after the barrier."""
         self._is_queued = False
         self._queue_task = recorder.queue_task
 
         def queue_task(task: RecorderTask | Event) -> None:
-            self._is_idle = False
+            self._is_last = False
             self._queue_task(task)
 
         @callback
         def note_event(_event: Event) -> None:
-            self._is_idle = False
+            self._is_last = False
 
         recorder.queue_task = queue_task  # type: ignore[method-assign]
         recorder.hass.bus.async_listen(MATCH_ALL, note_event)
@@ -310,8 +311,8 @@ class RecorderBarrier(RecorderTask):
         If the recorder got an event or a task since the barrier was last queued, queue
         the barrier again. The recorder wakes the loop when it reaches the barrier.
         """
-        if not self._is_idle and not self._is_queued:
-            self._is_queued = self._is_idle = True
+        if not self._is_last and not self._is_queued:
+            self._is_queued = self._is_last = True
             self._queue_task(self)
         return not self._is_queued
 

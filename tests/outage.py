@@ -63,7 +63,8 @@ class OutageTest:
     counters_by_hour: dict[float, tuple[float, float]] = field(default_factory=dict)
     """The consumed and the produced counter in kWh, by the time in s since 1970.
 
-    Each time is a full hour. The first one is before the test began.
+    Each time is a full hour. The first one is the last full hour before the test began,
+    with the counters at the beginning of the test.
     """
     # A lambda, because virtual time replaces `time.time` after this class is defined.
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
@@ -116,10 +117,10 @@ class OutageTest:
         await asyncio.sleep((minute * 60 - time.time()) % HOUR + hours * HOUR)
 
     async def until_proposed(self) -> None:
-        """Run until the integration proposes to fill the gaps of the present hour.
+        """Run until the integration proposes to fill the gaps that ended in this hour.
 
-        This is in the next hour, after the recorder has compiled the row of the present
-        hour.
+        The integration proposes this in the next hour, after the recorder has compiled
+        the row of this hour.
         """
         await self.run_until(COMPILED_MINUTE)
         gaps = coordinator_of(self.entry).meter_gaps

@@ -186,9 +186,9 @@ async def test_late_response_is_not_accepted_for_another_read(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    # The response to the first request arrives during the retry. If the bus did not
-    # wait before the next read, the response to the retry would arrive during this
-    # read of other registers.
+    # The late response to the first read arrives during its retry. If the bus did not
+    # wait before the second read, the late response to the retry would arrive during
+    # the second read.
     line.faults += [late(0.4), late(0.2)]
     first = await unit.read_holding_registers(*ENERGIES)
     second = await unit.read_holding_registers(*LOW_RESOLUTION_ENERGIES)

@@ -58,7 +58,7 @@ class ReadMeter:
         self.meter_gaps = self.new_gaps()
 
     def new_gaps(self) -> MeterGaps:
-        """Return the gaps of the meter, before the stored gaps are loaded."""
+        """Return a new `MeterGaps`, which has not loaded the stored gaps yet."""
         return MeterGaps(cast("CountisCoordinator", self.coordinator))
 
     async def restart(self, hours: float, *, is_replaced: bool = False) -> None:
@@ -66,7 +66,7 @@ class ReadMeter:
 
         If `is_replaced`, there are no stored counters, because this is another meter.
         """
-        await self.hass.async_block_till_done()  # the gaps are saved
+        await self.hass.async_block_till_done()  # until the gaps are saved
         self.meter_gaps.stop_timer()
         await asyncio.sleep(hours * HOUR)
         saved = {} if is_replaced else self.meter.counter_check.as_dict()
@@ -82,7 +82,7 @@ class ReadMeter:
         er.async_get(self.hass).async_get_or_create("sensor", DOMAIN, unique_id)
 
     def read(self, block: str, **counters: float | None) -> None:
-        """Check one reading of a block, in kWh. Find a gap if it is accepted."""
+        """Check a reading of a block, in kWh. Find a gap if the reading is accepted."""
         reading = CounterReading(block, counters, 0.01, self.meter.now())
         if self.meter.counter_check.check(reading):
             self.meter_gaps.check_reading(block, ())
@@ -179,7 +179,8 @@ async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
     first, second = meter.meter_gaps.gaps
     meter.coordinator.online = True
     await asyncio.sleep(RETRY_SECONDS)
-    # To propose a gap, the integration reads the statistics from its first hour on.
+    # To propose a gap, the integration reads the statistics from the first hour of the
+    # gap on.
     assert first.hours[0] in starts
     assert second.hours[0] not in starts
 
@@ -202,7 +203,8 @@ async def test_gap_is_found_if_the_second_reading_is_rejected(meter: ReadMeter) 
     await asyncio.sleep(3 * HOUR)
     meter.read("energies", energy_consumed=503)
     meter.read("energies", energy_consumed=9000)
-    # The rejected reading confirms no rise. So the value rises only at the second one.
+    # The rejected reading does not confirm 503 kWh. So the accepted value rises to
+    # 503 kWh only after the next two readings.
     meter.read("energies", energy_consumed=503)
     assert meter.meter_gaps.gaps == []
     await asyncio.sleep(30)

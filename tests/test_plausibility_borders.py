@@ -226,11 +226,12 @@ def counters() -> CheckedCounters:
     return accepted_counters()
 
 
-# `overflows` are the rollovers that the meter reports before and after the restart.
+# `overflows` are the numbers of rollovers that the meter reports, before and after the
+# restart.
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
-def test_rollover_during_a_restart_below_nine_tenths_needs_a_report(
+def test_unreported_rollover_of_a_register_below_nine_tenths_is_rejected(
     overflows: tuple[float | None, float], *, is_accepted: bool
 ) -> None:
     # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.

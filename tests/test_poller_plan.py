@@ -170,7 +170,7 @@ def test_block_that_was_never_read_has_a_target_of_at_most_5_seconds(
     ("now", "next_at"),
     [(100, 101), (100.9, 101), (101, 102), (103.5, 104.5), (99.5, 100.5)],
 )
-def test_block_that_was_read_on_time_stays_on_its_grid(
+def test_block_read_on_time_is_due_one_period_after_it_was_due(
     now: float, next_at: float
 ) -> None:
     polled = planned(blocks=["energies"])
@@ -184,14 +184,17 @@ def test_block_that_was_read_on_time_stays_on_its_grid(
 @pytest.mark.parametrize(
     ("block", "next_at"), [("energies", 101), ("periods", 160), ("clock", 3700)]
 )
-def test_first_read_begins_the_grid(block: str, next_at: float) -> None:
+def test_first_read_makes_the_block_due_one_period_later(
+    block: str, next_at: float
+) -> None:
     polled = planned(blocks=["energies"])
     polled.done(block, 100, together=False)
     assert polled.due_at == {block: next_at}
 
 
 # The energies are read at 100 s, so they would be due at 101 s. But if `together` is
-# True, and the power is due between 100 s and 101 s, they are due with the power.
+# True, and the power is due between 100 s and 101 s, the energies are due at the same
+# time as the power.
 @pytest.mark.parametrize(
     ("power_at", "together", "next_at"),
     [
@@ -281,7 +284,7 @@ def test_block_that_made_the_meter_offline_is_read_last() -> None:
     assert polled.due_at == {}
 
 
-def test_restart_makes_the_identity_due() -> None:
+def test_restart_of_the_polling_makes_the_identity_due() -> None:
     meter = PlannedMeter()
     polled = planned(meter, blocks=["energies"])
     polled.due_at = {"energies": 100}
@@ -405,6 +408,7 @@ async def test_retries_wait_3_seconds_after_a_failed_retry() -> None:
     await async_run(poller, 4.5)
     # After a failed retry, the next retries wait for 3 s. But a retry that has been due
     # for 5 s waits only for the end of the present read of the power, which takes 1 s.
+    # At 103 s, all retries are equally urgent, so the first meter is retried.
     assert [meter.identity_requests for meter in meters] == [
         pytest.approx([100, 103]),  # due at 80 s and 102 s
         pytest.approx([100]),  # due at 90 s

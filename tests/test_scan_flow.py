@@ -100,15 +100,21 @@ async def line(meter: Meter, second_meter: Meter) -> AsyncGenerator[Line]:
         yield running
 
 
-async def start_scan(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
-    """Submit the form for a new bus, by default without a unit ID to start a scan.
+async def submit_new_bus(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
+    """Submit the form for a new bus, by default for the meter at unit ID 1.
 
-    With a unit ID and all line settings, the dialog probes the meter instead.
+    If only one unit ID and one combination of line settings are possible, the dialog
+    probes the meter. Otherwise, the dialog starts a scan.
     """
     form = await open_form(hass, "serial")
     return await hass.config_entries.flow.async_configure(
-        form["flow_id"], bus_form(line, **{"unit_id": None, **changes})
+        form["flow_id"], bus_form(line, **changes)
     )
+
+
+async def start_scan(hass: HomeAssistant, line: Line, **changes: Any) -> FlowResult:
+    """Submit the form for a new bus without a unit ID, which starts a scan."""
+    return await submit_new_bus(hass, line, unit_id=None, **changes)
 
 
 async def start_scan_on(hass: HomeAssistant, entry: CountisConfigEntry) -> FlowResult:
@@ -202,7 +208,7 @@ async def test_entered_unit_id_is_probed_with_all_possible_settings(
 ) -> None:
     line.meter_baudrate = 19200
     result = await end_of_scan(
-        hass, await start_scan(hass, line, unit_id=2, baudrate=None, stopbits=None)
+        hass, await submit_new_bus(hass, line, unit_id=2, baudrate=None, stopbits=None)
     )
     assert list(listed(result).values()) == [
         f"COUNTIS E33 #2 · {SECOND_SERIAL} · 19200 baud, 8N2"
@@ -376,12 +382,15 @@ async def test_dialog_that_is_closed_before_its_second_scan_sends_no_request(
     assert line.requests == []
 
 
-@pytest.mark.parametrize("changes", [{}, {"unit_id": 9}, {"baudrate": "4800"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"unit_id": None}, {"unit_id": 9}, {"unit_id": None, "baudrate": "4800"}],
+)
 async def test_other_input_in_a_later_dialog_stops_the_scan(
     hass: HomeAssistant, line: Line, changes: dict[str, Any]
 ) -> None:
     first = await start_scan(hass, line, baudrate=None)
-    await start_scan(hass, line, **changes)
+    await submit_new_bus(hass, line, **changes)
     stopped = await end_of_scan(hass, first)
     text = await shown_error(hass, stopped)
     assert f"The scan of {line.port} was stopped" in text
@@ -390,7 +399,7 @@ async def test_other_input_in_a_later_dialog_stops_the_scan(
 async def test_dialog_is_rejected_while_another_dialog_probes_a_meter(
     hass: HomeAssistant, line: Line
 ) -> None:
-    probing = hass.async_create_task(start_scan(hass, line, unit_id=9))
+    probing = hass.async_create_task(submit_new_bus(hass, line, unit_id=9))
     await until(lambda: line.requests)
     text = await shown_error(hass, await start_scan(hass, line))
     assert "Another dialog is using" in text
@@ -401,7 +410,7 @@ async def test_dialog_is_rejected_while_another_dialog_probes_a_meter(
 async def test_bus_is_scanned_after_a_meter_did_not_respond(
     hass: HomeAssistant, line: Line
 ) -> None:
-    result = await start_scan(hass, line, unit_id=9, baudrate="38400")
+    result = await submit_new_bus(hass, line, unit_id=9, baudrate="38400")
     assert result["step_id"] == "no_response"
     text = await shown_error(hass, result)
     assert f"at unit ID 9 on {line.port} with 38400 baud" in text
@@ -414,7 +423,7 @@ async def test_bus_is_scanned_after_a_meter_did_not_respond(
 async def test_menu_after_no_response_can_be_shown_again(
     hass: HomeAssistant, line: Line
 ) -> None:
-    result = await start_scan(hass, line, unit_id=9)
+    result = await submit_new_bus(hass, line, unit_id=9)
     shown = await hass.config_entries.flow.async_configure(result["flow_id"])
     assert (shown["step_id"], placeholders(shown)) == (
         "no_response",
@@ -425,7 +434,7 @@ async def test_menu_after_no_response_can_be_shown_again(
 async def test_scan_after_no_response_is_rejected_if_no_settings_are_usable(
     hass: HomeAssistant, line: Line
 ) -> None:
-    result = await start_scan(hass, line, unit_id=9)
+    result = await submit_new_bus(hass, line, unit_id=9)
     other = ModbusSerialParams(device=line.port, baudrate=57600)
     async with async_get_temporary_unit(hass, other, 9):
         result = await submit(hass, result, SCAN_BUS)
@@ -504,7 +513,7 @@ async def test_scan_is_repeated_from_the_menu_and_from_the_form(
     assert placeholders(result)["unit_ids"] == "1-12"
     line.cut = False
     # While another dialog probes a meter, the scan is rejected, and the form is shown.
-    probing = hass.async_create_task(start_scan(hass, line, unit_id=9))
+    probing = hass.async_create_task(submit_new_bus(hass, line, unit_id=9))
     await until(lambda: hass.data[scan_flow.BUSES_IN_USE])
     rejected = await submit(hass, result, SCAN_AGAIN)
     assert "Another dialog is using" in await shown_error(hass, rejected)
@@ -524,7 +533,7 @@ async def test_other_device_is_listed_with_its_unit_id(
     meter.override = {50004: 300}  # not the product order code of a COUNTIS
     del line.meters[2], line.meters[7]
     result = await end_of_scan(
-        hass, await start_scan(hass, line, unit_id=1, stopbits=None, baudrate=None)
+        hass, await submit_new_bus(hass, line, unit_id=1, stopbits=None, baudrate=None)
     )
     assert result["step_id"] == "others_found"
     assert placeholders(result)["others"] == placeholders(result)["unit_ids"] == "1"
@@ -607,7 +616,7 @@ async def test_meter_at_a_port_in_use_is_probed_with_its_settings(
 ) -> None:
     other = ModbusSerialParams(device=line.port, baudrate=19_200)
     async with async_get_temporary_unit(hass, other, 9):
-        result = await start_scan(
+        result = await submit_new_bus(
             hass, line, unit_id=1, baudrate=None, parity=None, stopbits=None
         )
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
@@ -1135,7 +1144,7 @@ async def test_reconfigured_bus_that_does_not_unload_is_not_scanned(
     await asyncio.sleep(1)
 
 
-async def test_reconfigured_bus_that_does_not_unload_for_its_scan_is_named(
+async def test_reconfigured_bus_that_its_scan_cannot_unload_is_named(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
@@ -1145,8 +1154,8 @@ async def test_reconfigured_bus_that_does_not_unload_for_its_scan_is_named(
     calls = 0
 
     async def unload(*arguments: Any) -> bool:
-        # The dialog unloads the bus to try the line settings. Then it loads the bus
-        # again, and the scan unloads it.
+        # The dialog unloads the bus to find the usable line settings, and loads the bus
+        # again. The second unloading, which is that of the scan, fails.
         nonlocal calls
         calls += 1
         return calls == 1 and await unload_platforms(*arguments)

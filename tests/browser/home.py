@@ -147,8 +147,8 @@ class Home:
     async def _add(self, meter: MeterInput) -> None:
         """Set up a meter with the API.
 
-        After the last entry of a port is deleted, the port is in use for a moment. The
-        API is faster than a user, so the first attempts may fail.
+        After the last entry of a port is deleted, the port is still in use for a
+        moment. The API is faster than a user, so the first attempts may fail.
         """
         for _ in range(ATTEMPTS - 1):
             with suppress(ToolError):

@@ -29,8 +29,7 @@ async def test_device_page_shows_present_values(
     await frontend.picture("device", width=DEVICE_PAGE, height=1340)
     power = frontend.row(frontend.texts("entity.sensor.power.name"))
     await expect(power).to_contain_text(re.compile(r"\d\s?W\b"))
-    # The house never has this power.
-    load = Constant(Phase(12_340), Phase(0), Phase(0))
+    load = Constant(Phase(12_340), Phase(0), Phase(0))  # W, which the house never has
     monkeypatch.setattr(home.meter(1), "load", load)
     await expect(power).to_contain_text(re.compile(r"12\D?340\s?W\b"))
 

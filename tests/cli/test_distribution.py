@@ -184,8 +184,8 @@ def test_installed_command_line_reads_a_meter(
 ) -> None:
     python = install(wheel, tmp_path / "env", "cli", client)
     if client == "pymodbus":
-        # The extra `cli` has installed tmodbus, too. The command line uses the other
-        # client if tmodbus is missing.
+        # The extra `cli` also installs tmodbus. Without tmodbus, the command line uses
+        # pymodbus.
         (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
         (packages / "tmodbus").unlink()
     options = ("--port", line.port, "--unit-id", "1", "--json")

@@ -168,8 +168,9 @@ async def test_gateway_stops_although_a_client_has_just_disconnected(
             await asyncio.sleep(0)
 
 
-# In one of these tests, asyncio closes its server while it accepts the client. Python
-# then ignores an error when it deletes the connection, and pytest warns about this.
+# In one of these tests, asyncio closes its server while the server accepts the client.
+# Python then ignores an error in the deletion of the connection, and pytest warns about
+# this error.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("steps", range(8))
 async def test_gateway_stops_although_a_client_has_just_connected(

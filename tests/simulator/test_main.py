@@ -84,8 +84,8 @@ async def test_meters_respond_until_signal(
         assert port == str(link)
         async with client_of(port) as client:
             assert await unsigned(client, 1, 50770) >= 12_345  # Ea+ in kWh
-            # Unit ID 2 is a solar inverter. By default, the simulator starts at solar
-            # noon. So the inverter produces, and its power is negative.
+            # The meter at unit ID 2 measures a solar inverter. By default, the
+            # simulator starts at solar noon. So the measured power is negative.
             assert await unsigned(client, 2, 50536) > 0x8000_0000
         process.send_signal(stop_signal)
         assert await process.wait() == 0
@@ -119,7 +119,7 @@ async def test_meter_has_unit_id_and_baudrate_of_its_diagnostics(
                 await unsigned(client, 17, 50946)
         async with client_of(port, 19200) as client:
             words = await client.for_unit(17).read_holding_registers(50000, 11)
-            assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]
+            assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]  # "SOCO"
             # The file redacts the serial number. The simulator uses its own.
             assert words[8:] == [0x1438, 0x0120, 17]
             # Ea+ in steps of 10 Wh starts at the value in the file, and rises.

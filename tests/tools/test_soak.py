@@ -53,7 +53,8 @@ def new_world() -> World:
 def run_meter(world: World, resets: tuple[str, ...] = ()) -> None:
     """Let meter 1 count 6 kWh, then reset counters.
 
-    No state of Home Assistant contains the last 0.01 kWh before a reset.
+    The last 0.01 kWh before each reset are lost, because no state of Home Assistant
+    contains them.
     """
     clock = Clock(START)
 
