@@ -42,7 +42,7 @@ def links(page: Path) -> Iterator[str]:
     yield from re.findall(r"\]\(([^)\s]+)\)", prose(page))
 
 
-def tables(text: str) -> Iterator[Row]:
+def table_rows(text: str) -> Iterator[Row]:
     """Yield each row of each table: the cells by column heading."""
     headings: list[str] = []
     for line in text.splitlines():

@@ -100,7 +100,7 @@ class RecordedLoad:
     def __post_init__(self) -> None:
         """Create the meter and set its clock."""
         self.now = float(self.start)
-        self.load = Steps(self.start)
+        self.steps = Steps(self.start)
         self.meter = self._powered_meter(Counters())
         self.set_clock(self.clock_error)
 
@@ -108,7 +108,7 @@ class RecordedLoad:
         """Return a meter whose power is switched on now."""
         meter = SimulatedMeter(
             true_time=self.true_time,
-            load=self.load,
+            load=self.steps,
             load_curve=self.load_curve,
             counters=counters,
         )

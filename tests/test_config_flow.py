@@ -484,7 +484,7 @@ async def test_bus_moves_to_another_port(
     await assert_is_read(hass, entry, 1)
 
 
-# The title "Cellar" is from the user. Without it, the title is the port.
+# "Cellar" is a title that the user entered. None keeps the default title, the port.
 @pytest.mark.parametrize("title", [None, "Cellar"])
 async def test_symbolic_link_to_the_port_is_stored(
     hass: HomeAssistant,

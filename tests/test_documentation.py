@@ -32,7 +32,7 @@ from tools.demo.dashboard import dashboard
 
 from .common import entity_id
 from .files import DESCRIPTIONS, INTEGRATION, METER_TEXTS, ROOT, SOURCES, TEXTS, load
-from .pages import DOCS, PAGES, Row, anchors, links, prose, tables, unwrapped
+from .pages import DOCS, PAGES, Row, anchors, links, prose, table_rows, unwrapped
 
 ENTITIES = (DOCS / "entities.md").read_text()
 RULES = yaml.safe_load((INTEGRATION / "quality_scale.yaml").read_text())["rules"]
@@ -58,7 +58,7 @@ def entity_row(key: str) -> Row:
     name = TEXTS["entity"][platform][key]["name"]
     row, names = next(
         (row, names)
-        for row in tables(ENTITIES)
+        for row in table_rows(ENTITIES)
         if "On" in row and name in (names := row["Entity"].split(", "))
     )
     if len(names) == 1:
@@ -107,7 +107,7 @@ def bold_names(page: str) -> set[str]:
     """Return the bold cells in the first column of the tables of a page."""
     return {
         match[1]
-        for row in tables((DOCS / page).read_text())
+        for row in table_rows((DOCS / page).read_text())
         if (match := re.fullmatch(r"\*\*(.+)\*\*", next(iter(row.values()))))
     }
 
@@ -138,7 +138,7 @@ def test_every_row_of_a_table_has_all_cells(page: Path) -> None:
     for table in re.findall(r"(?m)^\|.*(?:\n\|.*)*", text):
         _, separator, *_ = table.splitlines()
         assert set(separator) <= set("|-: "), table
-    assert all(tables(text))  # `tables` fails if the number of cells is wrong
+    assert all(table_rows(text))  # `table_rows` fails if the number of cells is wrong
 
 
 def test_every_file_in_docs_is_linked() -> None:
@@ -231,7 +231,7 @@ def test_control_is_described_with_the_written_registers(
 def test_every_described_entity_exists() -> None:
     named = [
         name
-        for row in tables(ENTITIES)
+        for row in table_rows(ENTITIES)
         if "On" in row
         for name in row["Entity"].split(", ")
     ]
@@ -245,7 +245,7 @@ def test_every_described_entity_exists() -> None:
 def test_key_is_the_slug_of_the_name_or_is_listed_as_an_exception() -> None:
     exceptions = {
         row["Entity"].removesuffix(", and so on"): row["Key"].strip("`")
-        for row in tables(ENTITIES)
+        for row in table_rows(ENTITIES)
         if "Key" in row
     }
     for key, text in TEXTS["entity"]["sensor"].items():
@@ -262,7 +262,7 @@ def test_every_action_is_described_with_its_fields() -> None:
         section = ENTITIES.partition(f"### {text['name']}\n")[2].partition("\n## ")[0]
         section = section.partition("\n### ")[0]
         assert f"`{DOMAIN}.{action}`" in section
-        fields = {row["Field"] for row in tables(section) if "Field" in row}
+        fields = {row["Field"] for row in table_rows(section) if "Field" in row}
         assert fields == {f"`{field}`" for field in text.get("fields", {})}
 
 
@@ -285,7 +285,7 @@ async def test_wiring_check_returns_the_documented_response(
         return_response=True,
     )
     assert response == shown
-    explained = {next(iter(row.values())).strip("`") for row in tables(ENTITIES)}
+    explained = {next(iter(row.values())).strip("`") for row in table_rows(ENTITIES)}
     assert shown["meters"][0].keys() <= explained
 
 

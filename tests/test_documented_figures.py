@@ -30,7 +30,7 @@ from simulator import Meter
 
 from .files import TEXTS
 from .memory_bus import MemoryBus, async_profile_of
-from .pages import DOCS, tables, unwrapped
+from .pages import DOCS, table_rows, unwrapped
 from .scanned_bus import worst_case_seconds
 from .virtual_time import run
 
@@ -71,7 +71,9 @@ def register_span(block: Block) -> tuple[int, int]:
 
 
 def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None:
-    rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Target age" in row]
+    rows = [
+        row for row in table_rows((DOCS / "bus.md").read_text()) if "Target age" in row
+    ]
     assert {BLOCKS[row["Block"]] for row in rows} == poller.INTERVALS.keys()
     for row in rows:
         name = BLOCKS[row["Block"]]
@@ -131,7 +133,9 @@ def power_period(meter: LibraryMeter, baudrate: int) -> float:
 def test_figures_for_many_meters_follow_from_the_polling_rule(
     meter: LibraryMeter,
 ) -> None:
-    rows = [row for row in tables((DOCS / "bus.md").read_text()) if "Everything" in row]
+    rows = [
+        row for row in table_rows((DOCS / "bus.md").read_text()) if "Everything" in row
+    ]
     assert len(rows) == 4
     for row in rows:
         baudrate = int(row["Speed"].removesuffix(" baud"))
@@ -158,7 +162,7 @@ def test_power_periods_in_installation_follow_from_polling_rule(
 ) -> None:
     rows = [
         row
-        for row in tables((DOCS / "installation.md").read_text())
+        for row in table_rows((DOCS / "installation.md").read_text())
         if row.get("Meters", "").isdigit()
     ]
     assert len(rows) == 2
@@ -257,7 +261,7 @@ def test_page_has_the_figures_of_the_code(page: str) -> None:
 def test_deadbands_of_the_sensors_are_documented() -> None:
     rows = [
         row
-        for row in tables((DOCS / "bus.md").read_text())
+        for row in table_rows((DOCS / "bus.md").read_text())
         if "Published at once if the change is at least" in row
     ]
     shown = sorted(
@@ -287,7 +291,7 @@ def documented_seconds(text: str) -> float:
 
 
 def test_durations_of_scans_follow_from_their_probes() -> None:
-    rows = list(tables((DOCS / "commissioning.md").read_text()))
+    rows = list(table_rows((DOCS / "commissioning.md").read_text()))
     # The text of the last column (the longest duration), by what the user enters.
     at_most = {
         row["You enter"]: list(row.values())[-1] for row in rows if "You enter" in row

@@ -64,7 +64,7 @@ def test_total_of_a_counter_includes_its_energy(counter: str, total: str) -> Non
 def exact_gap(load: RecordedLoad, begin: float, end: float) -> CounterGap:
     """Return the gap from `begin` to `end`, in hours after the start of the load."""
     times = load.start + begin * HOUR, load.start + end * HOUR
-    return CounterGap(*times, 0, load.load.energy(*times), 0.01)
+    return CounterGap(*times, 0, load.steps.energy(*times), 0.01)
 
 
 def evidence_of(load: RecordedLoad, curve: LoadCurve) -> Evidence:
@@ -85,14 +85,14 @@ async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
     load = RecordedLoad(round(start.timestamp()), zone, period)
     gap = exact_gap(load, 1, 3)
     middle = load.start + 2 * HOUR
-    part = load.load.energy(gap.begin, middle) / gap.energy
+    part = load.steps.energy(gap.begin, middle) / gap.energy
     for seconds_after in (-59, -1, 1, 59):
         load.run(load.start + 4 * HOUR + seconds_after - load.now)
         async for curve in load.read_each():
             evidence = evidence_of(load, curve)
             match = evidence.best_match(gap, zone)
             assert match is not None
-            starts = [load.load.begin(each, period) for each in curve.records]
+            starts = [load.steps.begin(each, period) for each in curve.records]
             assert match.times.starts == starts
             assert match.energy == pytest.approx(match.counted)
             energy_curve = evidence.curve(CONSUMED, gap, zone)
@@ -118,7 +118,7 @@ async def test_gap_over_a_daylight_saving_change_has_the_energy_of_each_hour(
         assert energy_curve.source is Source.LOAD_CURVE
         for hour in range(1, 12):
             end = load.start + hour * HOUR
-            part = load.load.energy(gap.begin, end) / gap.energy
+            part = load.steps.energy(gap.begin, end) / gap.energy
             assert energy_curve.fraction(end) == pytest.approx(part)
 
 
@@ -252,8 +252,8 @@ def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
     match = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
     assert match is not None
-    # 10 min at 1200 W, and 5 min at 600 W. The match contains this energy, although the
-    # counter has 1.75 kWh.
+    # 10 min at 1200 W, and 5 min at 600 W. This is the energy of the records, not the
+    # 1.75 kWh of the counter.
     assert match.energy == pytest.approx(0.2 + 0.05)
 
 
@@ -574,7 +574,7 @@ async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) ->
     assert found.load_curve is not None
     assert len(found.load_curve.records) == 72
     # At 01:00 UTC, it is midnight by the clock of the meter.
-    today = load.load.energy(day(14) + HOUR, load.now)
+    today = load.steps.energy(day(14) + HOUR, load.now)
     assert found.periods["energy_consumed_today"] == pytest.approx(today, abs=0.02)
     assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
 
@@ -599,10 +599,9 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
 async def test_records_are_read_from_two_days_before_the_gap_on(
     load: RecordedLoad, hours: float, records: int
 ) -> None:
-    """The last record of the second page is 57 h older than the newest record.
+    """A page has 29 hourly records, the newest first, so two pages go back 57 h.
 
-    A page has 29 records, the newest first. For a gap that began 9 h ago, the records
-    of 9 h + 48 h = 57 h are needed.
+    For a gap that began 9 h ago, the records of 9 h + 48 h = 57 h are needed.
     """
     meter = await polled(MemoryBus({1: load.meter}))
     found = await async_read_evidence(meter, load.now - hours * HOUR)

@@ -51,7 +51,7 @@ def true_meaning(load: RecordedLoad, found: list[LoadTimes]) -> LoadTimes:
 
 def true_starts(load: RecordedLoad, curve: LoadCurve) -> list[float]:
     """Return the true starts of the periods, which follow from the recorded power."""
-    return [load.load.begin(each, load.period) for each in curve.records]
+    return [load.steps.begin(each, load.period) for each in curve.records]
 
 
 def assert_certain(load: RecordedLoad, curve: LoadCurve) -> LoadTimes:
@@ -251,7 +251,7 @@ async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> Non
     assert found.follows_zone
     for begin, record in zip(found.starts, curve.records, strict=True):
         if record.is_complete:
-            assert abs(begin - load.load.begin(record, 480)) < STEP_SECONDS
+            assert abs(begin - load.steps.begin(record, 480)) < STEP_SECONDS
 
 
 # -- given dates, without a simulated meter ----------------------------------

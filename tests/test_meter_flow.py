@@ -130,7 +130,8 @@ async def test_unit_id_without_response_is_rejected(
     assert coordinator_of(entry).online
 
 
-# If 255 is used, the lowest free unit ID is suggested, else the highest used one + 1.
+# The unit ID after the highest used one is suggested. If 255 is used, the lowest free
+# unit ID is suggested.
 @pytest.mark.parametrize(
     ("used", "suggested"),
     [((1,), 2), ((1, 2), 3), ((1, 5), 6), ((1, 255), 2), (range(1, 256), None)],

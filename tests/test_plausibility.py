@@ -195,8 +195,8 @@ def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> N
     assert not counters.rejected(energy_consumed=500.0)
 
 
-# A gap in the readings ends when the counters may rise (see gaps.py).
-def test_first_reading_after_a_restart_or_a_rejection_cannot_rise(
+# If `may_rise` is False after a reading, gaps.py extends an unconfirmed gap to it.
+def test_first_reading_after_a_restart_or_a_rejection_confirms_no_rise(
     counters: CheckedCounters,
 ) -> None:
     assert counters.read(energy_consumed=900.0)

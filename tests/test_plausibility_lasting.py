@@ -90,6 +90,7 @@ def test_another_implausible_level_restarts_the_minute(
 def test_held_counter_at_a_new_level_is_accepted_after_a_minute() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=500.0, energy_produced=50.0)
+    # The total fell, so it is held: it keeps its value while `PRODUCED` is accepted.
     level = {"energy_consumed": 0.0, "energy_produced": 900.0}
     corrections = corrections_after_70_s(counters, **level)
     assert corrections == (Correction(PRODUCED, 50.0, 900.0),)

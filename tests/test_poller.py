@@ -623,11 +623,11 @@ async def test_lost_response_is_retried_after_due_reads_of_other_meters(
         await asyncio.sleep(SETTLED)
         lost = await bus.lose_next_response()
         await asyncio.sleep(1.5)
-        others = [each for each in bus.memory_bus.requests if each.at > lost.at]
-        reads_before_retry = [each.unit_id for each in others].index(lost.unit_id)
+        later = [each for each in bus.memory_bus.requests if each.at > lost.at]
+        reads_before_retry = [each.unit_id for each in later].index(lost.unit_id)
         assert reads_before_retry >= 2
         # The next regular read would be a second after the lost one.
-        assert others[reads_before_retry].at - lost.at < 0.8
+        assert later[reads_before_retry].at - lost.at < 0.8
         assert bus.errors == {}
 
 
@@ -846,7 +846,7 @@ async def test_implausible_block_is_reported_and_the_others_are_read(
         assert bus.polled[1].online
         for unit_id, block in ((1, "measurements"), (1, "tariffs"), (2, "energies")):
             assert len(bus.times(unit_id, block, since=since)) >= 29
-        # Only the first implausible reading is read again at once.
+        # Only after the first implausible reading, the block is read again at once.
         energies = [
             each
             for each in bus.memory_bus.requests

@@ -251,7 +251,7 @@ def diagnostics_lines(found: Any) -> str:
 
 
 @pytest.fixture
-async def client(
+async def create_client(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, entry: CountisConfigEntry
 ) -> ClientSessionGenerator:
     """Wait until each block is read, and return a function that creates a client."""
@@ -266,11 +266,11 @@ async def test_diagnostics_of_a_meter_are_those_of_the_snapshot(
     snapshot: SnapshotAssertion,
     device_registry: dr.DeviceRegistry,
     entry: CountisConfigEntry,
-    client: ClientSessionGenerator,
+    create_client: ClientSessionGenerator,
 ) -> None:
     devices = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
     (device,) = (each for each in devices if each.serial_number == SERIAL)
-    found = await get_diagnostics_for_device(hass, client, entry, device)
+    found = await get_diagnostics_for_device(hass, create_client, entry, device)
     assert diagnostics_lines(found) == snapshot
 
 
@@ -278,9 +278,9 @@ async def test_diagnostics_of_a_bus_are_those_of_the_snapshot(
     hass: HomeAssistant,
     snapshot: SnapshotAssertion,
     entry: CountisConfigEntry,
-    client: ClientSessionGenerator,
+    create_client: ClientSessionGenerator,
 ) -> None:
-    found = await get_diagnostics_for_config_entry(hass, client, entry)
+    found = await get_diagnostics_for_config_entry(hass, create_client, entry)
     assert diagnostics_lines(found) == snapshot
 
 

@@ -74,7 +74,7 @@ RECONNECT_SECONDS = 36
 # s; longer than `ACCEPTED_AFTER` (60 s), after which counters that fell are accepted.
 TARIFF_RESET_SECONDS = 75
 # Number of polls, one every 15 s: 645 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
-SETTLED_AFTER_RESTART = 43
+POLLS_AFTER_RESTART = 43
 LAG_SECONDS = 4  # s until a second reading confirms a value, at most
 # If no request is sent in this number of rounds of the event loop, all tasks wait.
 QUIET_ROUNDS = 15
@@ -243,9 +243,9 @@ class World:
         self.entry.add_to_hass(self.hass)
         self.serial_number = profile.serial_number or ""
         registry = er.async_get(self.hass)
-        # A sensor that is already registered stays enabled or disabled. So also enable
-        # counters that are disabled by default. Of the measurements, only enable the
-        # power, to save time. All measurements are read with it.
+        # The setup does not enable or disable a sensor that is already registered. So
+        # register all sensors here. Enable all counters, but only the power of the
+        # measurements, to save time. The poller still reads all measurements.
         enabled = {*COUNTERS, PERIOD, "power"}
         for key in sorted(enabled | {each.key for each in SENSORS}):
             registry.async_get_or_create(
@@ -366,7 +366,7 @@ class World:
             await self.pass_time(every)
 
     async def poll_for(self, seconds: int) -> None:
-        """Let the poller read every 10 s, and every second in the last 10 s or more."""
+        """Let the poller read every 10 s, but every second in the last 10 to 19 s."""
         times = max(seconds - 10, 0) // 10
         await self.poll(times, every=10)
         await self.poll(seconds - 10 * times)
@@ -506,7 +506,7 @@ class World:
         await self.stop()
         self.wall_offset = 0
         await self.boot(self.random.choice((30, HOUR)))
-        await self.poll(SETTLED_AFTER_RESTART, every=15)
+        await self.poll(POLLS_AFTER_RESTART, every=15)
         await self.poll(3)
 
     async def zeros(self) -> None:
@@ -748,7 +748,7 @@ class World:
         # The pause is short: after a long one, a low counter may be as high again as
         # before its reset. No reading would then show the reset.
         await self.boot(self.random.choice((1, 30)))
-        await self.poll(SETTLED_AFTER_RESTART, every=15)
+        await self.poll(POLLS_AFTER_RESTART, every=15)
         await self.poll(3)
 
     # -- a year --------------------------------------------------------------------

@@ -28,12 +28,12 @@ from .visitor import HOUR_OF_THE_DAY, visit
 HOUR = timedelta(hours=1)
 OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
 HOURLY_KWH = [0.5] * 24  # of each counter, in the 24 hours before the fall
-# The imported energy of today: that of the 15 hours since midnight, without the last 2,
-# in which Home Assistant was off (`OFF`).
+# Energy of today in the imported statistics: that of the 15 hours since midnight,
+# without the last 2 hours, in which Home Assistant was off (`OFF`).
 TODAY_KWH = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-# kWh; more than a counter counts during the test: 6 kW (`LOAD`) for 5 min, the timeout
-# of the test.
+# kWh; a counter counts less during the test. At 6 kW (`LOAD`), it counts 0.5 kWh in
+# 5 min, which is the timeout of the test.
 MOST_COUNTED = 0.5
 ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
 # kWh; the sum of a counter that was disabled for so long that the recorder starts a new
@@ -163,7 +163,8 @@ async def correct(
 ) -> None:
     """Adjust the sum of a statistic by `by` kWh, at the row with the largest change.
 
-    If `period` is "5minute", pick the time. If it is "hour", list the outliers.
+    If `period` is "5minute", find the row by its time. If it is "hour", find the row in
+    the list of outliers.
     """
     rows = await compiled_changes(home, statistic_id, period)
     start = max(rows, key=lambda row: abs(rows[row]))

@@ -88,8 +88,8 @@ def countis_on_terminal(
 ) -> tuple[int, str]:
     """Run a command on a terminal. Return its exit code and what the terminal shows.
 
-    After `question` is shown, the terminal gets `answer`. If `answer` is None, the
-    command gets Ctrl-C instead. Without `question`, it gets neither.
+    After `question` is shown, the command gets `answer`, or Ctrl-C if `answer` is None.
+    Without `question`, the command gets neither.
     """
     master, terminal = pty.openpty()
     with subprocess.Popen(  # noqa: S603

@@ -138,8 +138,9 @@ def test_reason_and_advice_follow_from_the_error(
     assert message in str(failed)
 
 
-# On macOS, these numbers mean an unknown host and a name server that does not respond.
-# As error numbers, they mean "Exec format error" and "No such file or directory".
+# On macOS, the resolver reports an unknown host as 8, and a name server that does not
+# respond as 2. In `errno`, 8 is "Exec format error", and 2 is "No such file or
+# directory".
 @pytest.mark.parametrize("number", [8, 2])
 def test_unknown_host_is_reported_with_the_text_of_the_resolver(number: int) -> None:
     error = ModbusConnectionError("could not connect")
