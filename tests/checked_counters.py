@@ -18,7 +18,7 @@ PARTIAL = "partial_energy_consumed"
 HIGH_RESOLUTION = 0.01  # kWh
 LOW_RESOLUTION = 1.0  # kWh
 
-KILOWATTS = 79.5  # highest power of the default limits: 3 phases, 265 V, 100 A
+HIGHEST_KILOWATTS = 79.5  # of the default limits: 3 phases, 265 V, 100 A
 # kWh at which a register may roll over: after the six digits of the display, at
 # 999 999 999 steps of 10 Wh, or one step later.
 ROLLOVERS = (1_000_000, 9_999_999.99, 10_000_000)
@@ -72,8 +72,8 @@ class CheckedCounters:
         """
         check = self.check
         if not self.rejected(after, step, **readings):
-            # No test calls this with a reading that is fully accepted. So here,
-            # held counters (see `CounterCheck.extend_level`) are still rejected.
+            # No test passes a reading that is fully accepted. So here, only held
+            # counters (see `CounterCheck.extend_level`) are rejected.
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):

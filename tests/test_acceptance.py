@@ -108,8 +108,9 @@ async def test_rollover_that_the_meter_reports_is_accepted(
     for _ in range(2):
         await library_meter.async_read("energies")
     last = library_meter.counter_check.accepted[TOTAL]
-    # At its highest power, the meter counts to its rollover in less than 19 years.
-    years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)  # 6e8 s: 19 years
+    # Let the last reading be 6e8 s (19 years) old. In this time, the meter can count to
+    # its rollover.
+    years_ago = Moment(last.at.wall - 6e8, last.at.monotonic - 6e8)
     library_meter.counter_check.accepted[TOTAL] = replace(last, at=years_ago)
     await asyncio.sleep(10)
     meter.counters.consumed = 10_000_000_500

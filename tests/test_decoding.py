@@ -67,7 +67,7 @@ EXTREME_WORDS = (0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF)
 
 
 def drawn_words(drawn: bytes) -> list[int]:
-    """Return the words of 3 bytes each: a selector, and the bytes of a random word.
+    """Return a word for each 3 bytes: a selector, and the 2 bytes of a random word.
 
     Every other selector selects an extreme word, because random words are rarely
     extreme.
@@ -237,7 +237,8 @@ def test_absent_phase_has_no_values(phase: str) -> None:
     block, unit = new_block(Measurements)
     values: dict[int, int] = {}
     for quantity, field in Measurements.declared_fields.items():
-        # The registers of voltages between two phases have values in this test.
+        # The registers of voltages between two phases contain values in this test. The
+        # block returns None for such a voltage if one of its two phases is absent.
         absent = quantity.endswith(f"_{phase}") and not quantity.startswith("voltage_l")
         absent |= quantity == f"voltage_{phase}"
         words = (0xFFFF, 0xFFFF) if absent else (0, 5000)

@@ -251,7 +251,7 @@ async def test_command_that_is_lost_three_times_is_an_error() -> None:
 
 
 async def test_period_is_the_time_between_two_records() -> None:
-    """The header may be in minutes, and the curve may have a gap."""
+    """The period in the header may be in minutes, and the curve may have a gap."""
     meter = FakeMeter([page(*(record(n, n) for n in (0, 1, 2, 9)), period=15)])
     assert (await read(meter)).period == QUARTER
 

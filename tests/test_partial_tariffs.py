@@ -462,15 +462,15 @@ def test_tariff_counters_that_are_older_than_the_total_are_compared() -> None:
     assert value_after(*moments) == 0
 
 
-@pytest.mark.parametrize(("total", "shown"), [(0.05, 0), (0.06, None)])
+@pytest.mark.parametrize(("total", "expected"), [(0.05, 0), (0.06, None)])
 def test_reset_is_evaluated_if_the_uncertainty_is_at_most_five_steps(
-    total: float, shown: float | None
+    total: float, expected: float | None
 ) -> None:
-    assert value_after(*RESET, (total, 4, 1000, 3)) == shown
+    assert value_after(*RESET, (total, 4, 1000, 3)) == expected
 
 
 @pytest.mark.parametrize(
-    ("total", "tariff", "shown"),
+    ("total", "tariff", "expected"),
     [
         (15, 1010, 15),  # five steps more than the tariff has counted
         (16, 1010, None),
@@ -479,7 +479,7 @@ def test_reset_is_evaluated_if_the_uncertainty_is_at_most_five_steps(
     ],
 )
 def test_total_after_a_reset_is_compared_with_the_rise_of_the_tariff(
-    total: float, tariff: float, shown: float | None
+    total: float, tariff: float, expected: float | None
 ) -> None:
     moments = (
         (45, 1, 1000, 1),
@@ -487,7 +487,7 @@ def test_total_after_a_reset_is_compared_with_the_rise_of_the_tariff(
         (total, 2, tariff, 3),
         (total, 4, tariff, 3),
     )
-    assert value_after(*moments, step=LOW_RESOLUTION) == shown
+    assert value_after(*moments, step=LOW_RESOLUTION) == expected
 
 
 @pytest.mark.parametrize(
@@ -521,8 +521,8 @@ def test_counter_that_contradicts_the_total_by_over_five_steps_is_unknown(
         (20, 5, tariff, 6),
         (20, 7, tariff, 6),
     )
-    shown = value_after(*moments, step=LOW_RESOLUTION)
-    assert shown == (counted if is_known else None)
+    value = value_after(*moments, step=LOW_RESOLUTION)
+    assert value == (counted if is_known else None)
 
 
 def test_stored_tolerance_includes_the_uncertainty_of_the_total() -> None:
@@ -531,16 +531,16 @@ def test_stored_tolerance_includes_the_uncertainty_of_the_total() -> None:
     assert reset == PartialReset({"tariff_1_energy": 1000}, 0.1)
 
 
-@pytest.mark.parametrize(("total", "shown"), [(0.01, 0), (0.02, None)])
+@pytest.mark.parametrize(("total", "expected"), [(0.01, 0), (0.02, None)])
 def test_counter_is_known_if_the_total_has_risen_from_0_by_one_step(
-    total: float, shown: float | None
+    total: float, expected: float | None
 ) -> None:
     moments = (0, 1, 1000, 1), (0, 1, 1000, 2), (total, 3, 1000, 2)
-    assert value_after(*moments) == shown
+    assert value_after(*moments) == expected
 
 
 @pytest.mark.parametrize(
-    ("step", "rise", "shown"),
+    ("step", "rise", "expected"),
     [
         (LOW_RESOLUTION, 5, 1000),
         (LOW_RESOLUTION, 6, None),
@@ -549,10 +549,10 @@ def test_counter_is_known_if_the_total_has_risen_from_0_by_one_step(
     ],
 )
 def test_never_reset_counter_is_known_if_total_rose_by_at_most_five_steps(
-    step: float, rise: float, shown: float | None
+    step: float, rise: float, expected: float | None
 ) -> None:
     moments = (1000, 1, 1000, 1), (1000, 1, 1000, 2), (1000 + rise, 3, 1000, 2)
-    assert value_after(*moments, step=step) == shown
+    assert value_after(*moments, step=step) == expected
 
 
 def test_tariff_counter_reset_before_the_partial_counters_loses_no_energy() -> None:

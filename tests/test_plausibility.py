@@ -22,7 +22,7 @@ from custom_components.socomec_countis.countis.plausibility import (
 
 from .checked_counters import (
     HIGH_RESOLUTION,
-    KILOWATTS,
+    HIGHEST_KILOWATTS,
     LOW_RESOLUTION,
     PARTIAL,
     PRODUCED,
@@ -96,7 +96,7 @@ def test_current_transformer_allows_a_faster_rise_of_a_total(
 def test_total_that_rose_more_than_the_meter_can_count_is_rejected(
     counters: CheckedCounters, seconds: float
 ) -> None:
-    highest = round(500 + KILOWATTS * seconds / 3600, 2)
+    highest = round(500 + HIGHEST_KILOWATTS * seconds / 3600, 2)
     # The tolerances for time and resolution are less than 0.5 kWh together.
     assert counters.rejected(seconds, energy_consumed=highest + 0.5) == {TOTAL}
     assert counters.value() == 500
@@ -291,7 +291,7 @@ def test_rise_after_a_restart_is_limited_by_the_system_clock(
     counters: CheckedCounters, off: float
 ) -> None:
     counters.restart(off=off)
-    highest = round(500 + KILOWATTS * off / 3600, 2)
+    highest = round(500 + HIGHEST_KILOWATTS * off / 3600, 2)
     assert counters.rejected(energy_consumed=highest + 0.5) == {TOTAL}
     assert not counters.rejected(energy_consumed=highest)
 
@@ -313,7 +313,7 @@ def test_system_clock_in_the_future_allows_a_rise_of_90_days(
 ) -> None:
     counters.wall_offset = 86_400 * 365 * 20
     counters.restart()
-    highest = 500 + KILOWATTS * 24 * 90
+    highest = 500 + HIGHEST_KILOWATTS * 24 * 90
     assert counters.rejected(energy_consumed=highest + 1) == {TOTAL}
     assert not counters.rejected(energy_consumed=highest)
 
@@ -345,7 +345,7 @@ def test_counter_continues_to_rise_after_rollovers_of_its_register(
         # The register counts up to just below its next rollover, at the highest power.
         rest = rollover_hundredths - 10 * 51
         counted += rest
-        counters.clock.seconds += rest / 100 / KILOWATTS * 3600
+        counters.clock.seconds += rest / 100 / HIGHEST_KILOWATTS * 3600
 
 
 @pytest.mark.parametrize("rollover", [*ROLLOVERS, 2**32 * HIGH_RESOLUTION])
@@ -359,7 +359,7 @@ def test_each_rollover_to_zero_adds_a_rollover_offset(rollover: float) -> None:
         # because a rollover at this lower value is plausible as well.
         expected = pytest.approx(rollovers * rollover, abs=0.011 * rollovers)
         assert counters.value() == expected
-        counters.clock.seconds += rollover / KILOWATTS * 3600
+        counters.clock.seconds += rollover / HIGHEST_KILOWATTS * 3600
 
 
 def test_counters_of_a_block_are_accepted_together_or_not_at_all(
@@ -425,7 +425,7 @@ def test_fall_of_a_partial_counter_to_a_possible_energy_is_accepted(
     counters: CheckedCounters, seconds: float
 ) -> None:
     # If the counter was reset since the last reading, it contains at most this energy.
-    possible = round(KILOWATTS * seconds / 3600, 2)
+    possible = round(HIGHEST_KILOWATTS * seconds / 3600, 2)
     # In 1 h, the meter can count 79.5 kWh. So after 1 h, any fall is plausible.
     if possible + 0.5 < 50:
         rejected = counters.rejected(seconds, partial_energy_consumed=possible + 0.5)
@@ -532,7 +532,7 @@ def test_saved_content_of_another_shape_is_logged_and_not_used(
 
 POLLS = st.lists(
     st.tuples(
-        st.floats(0, KILOWATTS),  # the mean power in kW since the last poll
+        st.floats(0, HIGHEST_KILOWATTS),  # the mean power in kW since the last poll
         st.integers(0, 60) | st.integers(0, 86_400),  # s since the last poll
         st.sampled_from(["missing", "zeros", "lower", "huge", "flip"]),  # the fault
         st.integers(0, 31),  # the bit that is flipped, or the size of the fault
@@ -566,7 +566,7 @@ def test_single_wrong_reading_never_changes_a_total(
         # plus the energy at the highest power, with the tolerances of 5 s and of two
         # steps.
         elapsed = counters.clock() - read_at + 5
-        possible = before + KILOWATTS * elapsed / 3600 + 0.02
+        possible = before + HIGHEST_KILOWATTS * elapsed / 3600 + 0.02
         if raw is None:
             assert not counters.rejected(energy_consumed=None)
             assert counters.value() == before

@@ -18,7 +18,7 @@ from custom_components.socomec_countis.countis.plausibility import (
 
 from .checked_counters import (
     HIGH_RESOLUTION,
-    KILOWATTS,
+    HIGHEST_KILOWATTS,
     LOW_RESOLUTION,
     PARTIAL,
     PRODUCED,
@@ -53,7 +53,8 @@ def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -
         value
         for steps in range(first, first + 100 * 100)  # 100 kWh in high resolution
         if last.followed_by(
-            CounterValue(value := round(steps * step, 2), 0, moment, step), KILOWATTS
+            CounterValue(value := round(steps * step, 2), 0, moment, step),
+            HIGHEST_KILOWATTS,
         )
     ]
     return max(accepted)
@@ -119,7 +120,7 @@ def test_elapsed_time_uses_the_system_clock_only_across_a_restart(
 def test_reading_lower_by_one_step_does_not_change_the_value(
     reading: float, value: float | None
 ) -> None:
-    following = counter(500).followed_by(counter(reading), KILOWATTS)
+    following = counter(500).followed_by(counter(reading), HIGHEST_KILOWATTS)
     assert (following and following.value) == value
 
 
@@ -143,7 +144,7 @@ def test_counter_in_another_resolution_may_be_lower_by_1_kwh(
         counter(each, step=step)
         for each, step in zip((500.99, reading), steps, strict=True)
     )
-    following = last.followed_by(new, KILOWATTS)
+    following = last.followed_by(new, HIGHEST_KILOWATTS)
     assert (following and following.value) == value
 
 
@@ -157,7 +158,7 @@ def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
 ) -> None:
     # 60 days at 79.5 kW are 114 480 kWh, more than from 899 999.99 kWh to the rollover.
     last = counter(offset + register, offset=offset)
-    following = last.followed_by(counter(0, moment=at(60 * DAY)), KILOWATTS)
+    following = last.followed_by(counter(0, moment=at(60 * DAY)), HIGHEST_KILOWATTS)
     assert (following is not None) is is_accepted
     if following is not None:
         assert following.value == offset + 1_000_000
@@ -325,7 +326,10 @@ def test_accepted_reset_keeps_the_previous_reading_of_other_counters() -> None:
 @pytest.mark.parametrize(
     ("limits", "kilowatts"),
     # 120 % of 2400 A are 28.8 times the 100 A without current transformers.
-    [(Limits(), KILOWATTS), (Limits.of_transformer(2400), 28.8 * KILOWATTS)],
+    [
+        (Limits(), HIGHEST_KILOWATTS),
+        (Limits.of_transformer(2400), 28.8 * HIGHEST_KILOWATTS),
+    ],
 )
 @pytest.mark.parametrize("seconds", [0, 1, 25, 3600, 7200])
 @pytest.mark.parametrize("step", [HIGH_RESOLUTION, LOW_RESOLUTION])

@@ -53,7 +53,7 @@ OTHER_SERIAL = "2025000100007"
 READING_PAUSE = 14
 
 # Virtual s in which the poller verifies the identity of another meter 20 times.
-LATER_POLLS = 1
+LATER_POLLS_SECONDS = 1
 
 # Registers that read 0, by register address.
 NO_ENERGY_CONSUMED = registers_of("energy_consumed", 0)
@@ -136,7 +136,7 @@ async def test_another_meter_creates_an_issue_and_its_values_are_not_shown(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     issue = await replaced_meter_issue(hass, entry, meter)
-    await asyncio.sleep(LATER_POLLS)
+    await asyncio.sleep(LATER_POLLS_SECONDS)
     assert entry.state is ConfigEntryState.LOADED
     assert not coordinator_of(entry).online
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -161,7 +161,7 @@ async def test_meter_replaced_without_an_outage_creates_an_issue(
     await until_read(hass, entry)
     replace_meter(meter)
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
-    await asyncio.sleep(LATER_POLLS)
+    await asyncio.sleep(LATER_POLLS_SECONDS)
     assert only_issue(hass).translation_key == "another_meter"
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -175,7 +175,7 @@ async def test_another_meter_after_a_restart_creates_an_issue(
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
     await until(lambda: issues(hass))
-    await asyncio.sleep(LATER_POLLS)
+    await asyncio.sleep(LATER_POLLS_SECONDS)
     assert only_issue(hass).translation_key == "another_meter"
     assert state(hass, "energy_consumed") == "1234.56"
     assert state(hass, "power") == STATE_UNAVAILABLE
@@ -694,7 +694,7 @@ async def test_question_mark_replaces_the_last_accepted_value_if_there_is_none(
     await hass.config_entries.async_unload(entry.entry_id)
     store = coordinator.counter_store(hass, subentry_of(entry).subentry_id)
     await store.async_remove()
-    # The counter was above 0 when the profile was taken.
+    # The counter was above 0 when the profile was taken. So a reading of 0 is rejected.
     meter.override = NO_ENERGY_CONSUMED
     await hass.config_entries.async_setup(entry.entry_id)
     await until(lambda: issues(hass))

@@ -60,8 +60,9 @@ LAST = SCAN_SETTINGS[-1]
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
-# A scan of all unit IDs and settings begins with this number of probes: one to each of
-# the first 16 unit IDs with the usual settings, and then one with each of 12 settings.
+# A scan of all unit IDs and settings begins with this number of probes. Each of the
+# first 16 unit IDs has one probe with the usual settings, and then one with each of 12
+# settings.
 FIRST_PROBES = (1 + 12) * 16
 
 

@@ -36,15 +36,15 @@ async def test_energy_dashboard_shows_the_metered_energy(
     consumed = texts("entity.sensor.energy_consumed.name")
     produced = texts("entity.sensor.energy_produced.name")
     # The dashboard shows the energy to the grid as a negative value.
-    for name, hours, sign in (
+    for name, energies, sign in (
         (f"{title(1)} {consumed}", FROM_GRID, 1),
         (f"{title(1)} {produced}", TO_GRID, -1),
         (f"{title(2)} {produced}", SUN, 1),
     ):
         row = totals.get_by_role("row").filter(has_text=name)
-        # The dashboard shows the hours since midnight: the last ones of `hours`, and
-        # each hour that has ended since Home Assistant started.
-        added = sign * await kwh(row) - sum(hours[-HOUR_OF_THE_DAY:])
+        # The dashboard shows the energies since midnight: the last ones of `energies`,
+        # and that of each hour that has ended since Home Assistant started.
+        added = sign * await kwh(row) - sum(energies[-HOUR_OF_THE_DAY:])
         assert -0.1 < added < 1, name
     await frontend.picture("energy", height=1240)
 

@@ -61,7 +61,8 @@ def meter_with_past(past: Past, hour: datetime) -> Meter:
     meter = Meter(
         load=past.load, counters=Counters(consumed=12_345_678, produced=8_765_432)
     )
-    # The meter displays the time of day of the visitor. Its date may be a day ahead.
+    # The meter displays the visitor's time of day, but its date may be a day ahead of
+    # the visitor's date.
     shown = datetime.now(UTC) + (HOUR_OF_THE_DAY - hour.hour) * HOUR
     meter.set_clock(
         [shown.day, shown.month, shown.year, shown.hour, shown.minute, shown.second]

@@ -92,7 +92,7 @@ class PictureProgress(ProgressDisplay):
     def show(self, part: float, text: str, seconds_left: float | None = None) -> None:
         """After a part of the scan, draw the bar, and end the command."""
         super().show(part, text, seconds_left)
-        # Only the progress of a scan contains the speed of the line.
+        # Only the progress of a scan contains a speed in baud.
         if "baud" in text and part > SCANNED_PART:
             PictureOutput.picture.print(self.bar.get_renderable())
             raise PictureDone

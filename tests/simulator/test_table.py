@@ -194,7 +194,7 @@ async def test_counters_are_in_blocks_of_each_resolution(
         partial_reactive=5_678,
         partial_produced=678,
     )
-    # Offset in both blocks, and energy in Wh or varh.
+    # Offset in the blocks 50768 (1 kWh) and 50944 (10 Wh), and energy in Wh or varh.
     for offset, energy in (
         (2, 12_345_678),
         (4, 2_345_678),
@@ -336,10 +336,11 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     meter.counters.periods = []  # forgets the periods of the previous date
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600  # until Monday, 03:00
     kwh = [await unsigned(unit, 36896 + 2 * position) for position in range(12)]
-    # A load of 1 kW: Ea+ and Ea- of day n-1 and n, week n-1 and n, month n-1 and n.
-    # Week n-1 and month n-1 also contain the 2 hours of Saturday.
+    # A load of 1 kW: Ea+ and Ea- of the previous and the present day, then the same of
+    # the weeks and the months. The previous week and month also contain the 2 hours
+    # of Saturday.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
-    assert await unsigned(unit, 36928) == 2400  # Ea+ of day n-1 in 10 Wh
+    assert await unsigned(unit, 36928) == 2400  # Ea+ of the previous day in 10 Wh
 
 
 async def test_broadcast_reaches_all_meters_without_response(
