@@ -139,7 +139,7 @@ class MemoryBus:
         return cast(ModbusUnit, MemoryClient(self, unit_id))
 
     def unit(self, unit_id: int = 1) -> ModbusUnit:
-        """Return a unit of the bus of the library."""
+        """Return a client for a unit ID, with the timeouts and lock of `self.bus`."""
         return self.bus.unit(unit_id, self.client(unit_id))
 
     async def async_transfer(self, request: Request) -> list[int]:
@@ -243,7 +243,7 @@ async def async_meter(
 ) -> Meter:
     """Return a meter of the library after its profile is read from the bus.
 
-    The recorded requests are then deleted. `accepted` is a saved result of
+    The requests are deleted from `memory_bus.requests`. `accepted` is a saved result of
     `CounterCheck.as_dict`.
     """
     meter = memory_bus.meters[unit_id]
@@ -266,7 +266,7 @@ async def async_meter(
 async def async_polled_meter(memory_bus: MemoryBus) -> Meter:
     """Return a meter of the library after its power and counters are read.
 
-    The recorded requests are then deleted.
+    The requests are deleted from `memory_bus.requests`.
     """
     meter = await async_meter(memory_bus)
     for name in ("power", *COUNTER_BLOCKS):

@@ -384,6 +384,7 @@ async def test_request_is_not_cancelled_while_its_client_connects(
     client.connect_seconds = 2 * TIMEOUT
     read_task = asyncio.create_task(unit.read_holding_registers(7, 2))
     await asyncio.sleep(TIMEOUT)
+    # The task ends at once, but the bus does not cancel the request of the task.
     read_task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await read_task
@@ -474,7 +475,7 @@ async def test_timeout_is_raised_at_once_if_the_task_retries_the_read_later(
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
         assert client.log.count((7, 2)) == 1
-        # A damaged response is retried at once nevertheless.
+        # A read with a damaged response is retried at once nevertheless.
         await unit.read_holding_registers(7, 2)
     assert client.log.count((7, 2)) == 3
 

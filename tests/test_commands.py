@@ -604,7 +604,7 @@ async def test_tariff_is_confirmed_if_the_tariff_counters_are_implausible(
     assert published.readings == []
     with pytest.raises(ImplausibleError):
         await library_meter.async_read("tariffs")
-    # A meter that changes the tariff late: only the last read-back confirms.
+    # The meter changes the tariff late, so only the last read-back confirms the tariff.
     meter.counters.tariff = 1
     stale = Fault(lambda words: [words[0], 1, *words[2:]])  # tariff 1
     # The identity, the write, and two read-backs of two requests each.
@@ -692,7 +692,7 @@ async def test_refused_command_raises_an_error(
     assert meter.writes == []
 
 
-# Without `COMMANDS[0]`, because this test does not refuse its block "energies".
+# Without `COMMANDS[0]`, whose block "energies" this test does not refuse.
 @pytest.mark.parametrize(("command", "error", "register"), COMMANDS[1:])
 async def test_command_without_its_block_raises_an_error(
     memory_bus: MemoryBus,

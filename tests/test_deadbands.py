@@ -167,7 +167,10 @@ class Published:
         """The energy of the published powers."""
 
     def take(self, second: int, values: dict[str, float | None]) -> None:
-        """Publish the values that are read in a second, if a state has to change."""
+        """Update the sensors with the values that are read in a second.
+
+        Add the changed states and the energy of the published power to the totals.
+        """
         self.second = second
         self.coordinator.data = values
         # A new sensor takes its first state at once, so it needs a reading.

@@ -89,9 +89,9 @@ def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None
 
 
 EACH_SECOND = ("measurements", "energies", "tariffs")
-"""The blocks of an E3x or E4x with a period of 1 s, except the power.
+"""The blocks of an E3x or E4x with a period of 1 s.
 
-The measurements contain the power.
+The block "power" is left out, because the measurements contain the power.
 """
 
 
@@ -116,7 +116,7 @@ def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) ->
     return sum(read_seconds(meter, name, baudrate=baudrate) for name in EACH_SECOND)
 
 
-def power_period(meter: LibraryMeter, baudrate: int) -> float:
+def power_period_per_meter(meter: LibraryMeter, baudrate: int) -> float:
     """Return the time in s that each meter of a full bus adds to the power's period.
 
     This period is the time between two reads of a meter's power. On a full bus, the
@@ -142,10 +142,10 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
         poll = poll_seconds(meter, details=False, baudrate=baudrate)
         # `FULL_BUS` is in s: all polls of a second together may take this long.
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
-        period = power_period(meter, baudrate)
+        per_meter = power_period_per_meter(meter, baudrate)
         # The page may show one meter fewer, because the blocks that are read hourly
         # need time, too.
-        assert 0 <= int(1 / period) - int(row["Power"]) <= 1
+        assert 0 <= int(1 / per_meter) - int(row["Power"]) <= 1
         # A block with a target age of 1 s is read as often as the power. Other blocks
         # are read less often, in proportion to `target_age` (in the column's unit).
         for column, target_age, unit_of_time in (
@@ -154,7 +154,7 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
             ("64 meters: other blocks", 1, "min"),
         ):
             shown = row[column].removeprefix("every ").removesuffix(f" {unit_of_time}")
-            assert float(shown) == pytest.approx(64 * target_age * period, rel=0.02)
+            assert float(shown) == pytest.approx(64 * target_age * per_meter, rel=0.02)
 
 
 def test_power_periods_in_installation_follow_from_polling_rule(
@@ -171,7 +171,7 @@ def test_power_periods_in_installation_follow_from_polling_rule(
             ("Power is read at 9600 baud", 9600),
             ("at 38400 baud", 38400),
         ):
-            period = int(row["Meters"]) * power_period(meter, baudrate)
+            period = int(row["Meters"]) * power_period_per_meter(meter, baudrate)
             shown = row[column].removeprefix("every ").removesuffix(" s")
             assert float(shown) == pytest.approx(period, rel=0.03)
 

@@ -145,8 +145,8 @@ async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> No
     assert state(hass, "tariff_1_energy") == "1000.0"
 
 
-# The tests of many faults use one bus, because to set up Home Assistant takes more time
-# than to test a fault. A failure names the fault.
+# Each of the next tests uses one bus for many faults, because to set up Home Assistant
+# takes more time than to test a fault. A failure names the fault.
 
 
 @pytest.mark.parametrize("good_responses", [0, 1, 2])

@@ -134,8 +134,9 @@ async def test_record_order_and_unit_of_the_period_do_not_change_the_starts(
 async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
     """Dates in UTC have the same error as the clock.
 
-    The simulated meter calculates them: the time of its clock minus the offset of this
-    clock from UTC, rounded to 15 min. The rounding removes the error from the offset.
+    The simulated meter subtracts an offset from the time of its clock. The offset is
+    the difference between this clock and UTC, rounded to 15 min. The rounding removes
+    the error from the offset.
     """
     # The wrong clock displays 06:00 at the start.
     start = timestamp("2026-01-14T06:00", PARIS) - error
@@ -153,8 +154,9 @@ async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_starts(
 ) -> None:
     """Dates in UTC are right.
 
-    The simulated meter calculates them: the time of its clock minus the offset of this
-    clock from UTC, rounded to 15 min. The offset contains the error of an hour.
+    The simulated meter subtracts an offset from the time of its clock. The offset is
+    the difference between this clock and UTC, rounded to 15 min. The offset contains
+    the error of an hour.
     """
     load = RecordedLoad(timestamp("2026-07-14T06:00", zone), zone, 900, error)
     load.run(4 * HOUR + 450)

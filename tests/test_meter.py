@@ -190,7 +190,7 @@ async def test_other_serial_number_in_one_response_is_not_reported(
     library_meter = await async_meter(memory_bus)
     memory_bus.faults.append(other_serial_number(7))
     await library_meter.async_verify_identity()
-    # Two unexpected serial numbers that differ from each other are not another meter.
+    # If two unexpected serial numbers differ, the meter is not taken for another meter.
     memory_bus.faults.extend([other_serial_number(7), other_serial_number(8)])
     with pytest.raises(ModbusProtocolError):
         await library_meter.async_verify_identity()
@@ -287,9 +287,9 @@ async def test_zero_power_after_an_unavailable_power_is_confirmed(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_meter(memory_bus)
-    # In a signed field, 0x7FFF_FFFF means "not available". The apparent power is
-    # unsigned: there, it is a number beyond the limits. Because of this number, the
-    # power is accepted without a read of the measurements.
+    # In a signed field, 0x7FFF_FFFF means "not available". In the unsigned field of the
+    # apparent power, 0x7FFF_FFFF is a number beyond the limits. Because of this number,
+    # the power is accepted without a read of the measurements.
     meter.override = {each: 0xFFFF if each % 2 else 0x7FFF for each in POWER_REGISTERS}
     reading = await library_meter.async_read("power")
     assert set(reading.values.values()) == {None}

@@ -143,7 +143,7 @@ async def test_played_meter_shows_the_values_of_the_diagnostics(
     assert registers[36929] > 0, "energy_consumed_yesterday"
     async with play(file) as (_, reader):
         await assert_is_meter_of(file, reader)
-        # The file contains no serial number. This is the default of the simulator.
+        # The file contains no serial number, so the simulator uses its default.
         assert reader.profile.serial_number == SERIAL
 
 

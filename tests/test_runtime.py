@@ -270,11 +270,11 @@ async def test_pending_save_does_not_store_the_counters_of_a_deleted_meter(
 ) -> None:
     key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
     await until_polled(entry)
-    # The method of Home Assistant cancels a pending save. Its replacement in the test
-    # package does not.
+    # `async_remove_file` cancels a pending save. Its replacement in the test package
+    # does not.
     with patch.object(Store, "async_remove", async_remove_file):
         await remove(hass, entry, 1)
-    # The method of Home Assistant deletes a file, but nothing in `hass_storage`.
+    # `async_remove_file` deletes a file, but nothing in `hass_storage`.
     hass_storage.pop(key, None)
     async_fire_time_changed(hass, dt_util.utcnow(), fire_all=True)
     await hass.async_block_till_done()

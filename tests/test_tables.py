@@ -2,10 +2,9 @@
 
 The files in `tests/data` contain facts of three tables: V 200.53 for the E34 and E44,
 V 103.8 for the E23 and E24, and V 103.4 for the E14. Each row is one value, in one or
-more registers. Its columns are the block with its length, the access, the first
-register address, the number of registers and their type, a symbol, the unit, the scale
-(value = raw / `raw_per_unit`) and the meaning of its codes. Reserved registers have no
-row. The files contain all blocks that the library uses.
+more registers. The class `Row` describes the columns. Reserved registers have no row.
+The files contain all blocks that the library uses.
+
 These tests do not take expected values from the register table of the simulator.
 """
 
@@ -76,6 +75,7 @@ class Row:
     symbol: str
     unit: str
     raw_per_unit: float
+    """The value in `unit` is the raw number divided by `raw_per_unit`."""
     codes: Mapping[str, int]
     """The code of each meaning."""
 

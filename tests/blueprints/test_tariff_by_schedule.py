@@ -1,6 +1,6 @@
 """The blueprint *Tariff by schedule* selects the tariff of a meter by a schedule.
 
-By default, this is tariff 1 while the schedule is on, and tariff 2 while it is off.
+By default, tariff 1 is selected while the schedule is on, otherwise tariff 2.
 """
 
 import pytest

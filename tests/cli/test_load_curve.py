@@ -49,8 +49,8 @@ def test_records_are_printed_as_json() -> None:
 def test_records_are_written_to_a_csv_file(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     with line_of(meter_with_records(1), meter_with_records(2)) as running:
-        meters = ("--port", running.port, "-u", "1,2")
-        code, output, _ = countis("load-curve", *meters, "--csv", str(path))
+        options = ("--port", running.port, "-u", "1,2")
+        code, output, _ = countis("load-curve", *options, "--csv", str(path))
     assert code == Exit.DONE
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -65,8 +65,8 @@ def test_csv_file_of_a_meter_without_records_has_only_its_columns(
     path = tmp_path / "curve.csv"
     path.write_text("an older file")
     with line_of(Meter()) as running:
-        meter = ("--port", running.port, "-u", "1")
-        code, output, _ = countis("load-curve", *meter, "--csv", str(path))
+        options = ("--port", running.port, "-u", "1")
+        code, output, _ = countis("load-curve", *options, "--csv", str(path))
     assert code == Exit.DONE
     assert path.read_text().splitlines() == ["unit_id,time,watts,complete"]
     assert output == f"0 records are in {path}.\n"
@@ -76,8 +76,8 @@ def test_csv_file_is_not_changed_if_no_load_curve_was_read(tmp_path: Path) -> No
     path = tmp_path / "curve.csv"
     path.write_text("an older file")
     with line_of(Meter(load_curve=None)) as running:
-        meter = ("--port", running.port, "-u", "1")
-        code, output, errors = countis("load-curve", *meter, "--csv", str(path))
+        options = ("--port", running.port, "-u", "1")
+        code, output, errors = countis("load-curve", *options, "--csv", str(path))
     assert (code, output) == (Exit.FAILED, "")
     assert path.read_text() == "an older file"
     message = f"{path} was not written, because no load curve was read.\n"
@@ -101,8 +101,8 @@ def test_file_in_a_missing_folder_is_refused_before_the_first_request(
 ) -> None:
     path = tmp_path / "missing" / "curve.csv"
     with line_of(meter_with_records()) as running:
-        meter = ("--port", running.port, "-u", "1")
-        code, output, errors = countis("load-curve", *meter, "--csv", str(path))
+        options = ("--port", running.port, "-u", "1")
+        code, output, errors = countis("load-curve", *options, "--csv", str(path))
     assert (code, output) == (Exit.USAGE, "")
     assert "cannot be written" in errors
     assert not running.requests
@@ -110,9 +110,9 @@ def test_file_in_a_missing_folder_is_refused_before_the_first_request(
 
 def test_file_that_cannot_be_written_is_an_error() -> None:
     with line_of(meter_with_records()) as running:
-        meter = ("--port", running.port, "-u", "1")
+        options = ("--port", running.port, "-u", "1")
         # Linux reports for each write to this device that the disk is full.
-        code, _, errors = countis("load-curve", *meter, "--csv", "/dev/full")
+        code, _, errors = countis("load-curve", *options, "--csv", "/dev/full")
     assert code == Exit.FAILED
     assert "cannot be written (No space left on device): check --csv" in errors
 

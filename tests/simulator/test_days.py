@@ -14,7 +14,7 @@ NOON = int(FRIDAY.timestamp())
 
 @pytest.mark.parametrize("zone", [-9, -5, 0, 1, 5.5, 11])
 def test_moment_has_local_hour_and_weekday(zone: float) -> None:
-    noon = NOON - int(zone * 3600)  # 12:00 in a time zone `zone` hours ahead of UTC
+    noon = NOON - int(zone * 3600)  # 12:00, `zone` hours ahead of UTC
     for hours in range(24 * 7):
         local = FRIDAY + timedelta(hours=hours)
         moment = Moment.of(noon + hours * 3600, noon)

@@ -43,7 +43,7 @@ async def test_reversed_current_inverts_power_of_its_phase(
     assert wrong["voltage_l1_l2"] == correct["voltage_l1_l2"]
 
 
-async def test_swapped_neutral_makes_its_phase_the_reference(
+async def test_phase_swapped_with_the_neutral_becomes_the_reference(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = SwappedNeutral(BALANCED, 1)
