@@ -95,7 +95,7 @@ class Monitor:
     def bus_used(self) -> float:
         """Return the part of the time that transactions take, from 0 to 1."""
         bus = self._opened.bus
-        return bus.used_seconds / max(bus.seconds, 1)
+        return bus.used_seconds / max(bus.seconds_since_creation, 1)
 
     @property
     def delay(self) -> float:

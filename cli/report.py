@@ -87,7 +87,7 @@ async def _async_content(
             "stopbits": settings.stopbits if is_serial else None,
         },
         "bus": {
-            "seconds": round(bus.seconds),
+            "seconds": round(bus.seconds_since_creation),
             "response_delay": round(bus.delay, 4),
             "traffic": {
                 str(unit_id): asdict(traffic)

@@ -162,7 +162,7 @@ async def test_read_returns_words_in_one_transaction(
     assert client.log == [(7, 2)]
     traffic = bus.traffic[UNIT_ID]
     assert (traffic.requests, traffic.retries, traffic.errors) == (1, 0, 0)
-    assert bus.used_seconds == bus.seconds == pytest.approx(0.02)
+    assert bus.used_seconds == bus.seconds_since_creation == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(

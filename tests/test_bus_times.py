@@ -426,7 +426,7 @@ async def test_time_of_a_transaction_begins_when_the_port_is_open(
 
 
 def test_age_of_the_bus_begins_with_its_creation() -> None:
-    assert 0 <= Bus(baudrate=9600).seconds < 60
+    assert 0 <= Bus(baudrate=9600).seconds_since_creation < 60
 
 
 class ErrorOnCancellation:

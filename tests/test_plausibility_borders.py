@@ -52,7 +52,7 @@ def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -
     accepted = [
         value
         for steps in range(first, first + 100 * 100)  # 100 kWh in high resolution
-        if last.followed_by(
+        if last.value_after(
             CounterValue(value := round(steps * step, 2), 0, moment, step),
             HIGHEST_KILOWATTS,
         )
@@ -120,7 +120,7 @@ def test_elapsed_time_uses_the_system_clock_only_across_a_restart(
 def test_reading_lower_by_one_step_does_not_change_the_value(
     reading: float, value: float | None
 ) -> None:
-    following = counter(500).followed_by(counter(reading), HIGHEST_KILOWATTS)
+    following = counter(500).value_after(counter(reading), HIGHEST_KILOWATTS)
     assert (following and following.value) == value
 
 
@@ -144,7 +144,7 @@ def test_counter_in_another_resolution_may_be_lower_by_1_kwh(
         counter(each, step=step)
         for each, step in zip((500.99, reading), steps, strict=True)
     )
-    following = last.followed_by(new, HIGHEST_KILOWATTS)
+    following = last.value_after(new, HIGHEST_KILOWATTS)
     assert (following and following.value) == value
 
 
@@ -158,7 +158,7 @@ def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
 ) -> None:
     # 60 days at 79.5 kW are 114 480 kWh, more than from 899 999.99 kWh to the rollover.
     last = counter(offset + register, offset=offset)
-    following = last.followed_by(counter(0, moment=at(60 * DAY)), HIGHEST_KILOWATTS)
+    following = last.value_after(counter(0, moment=at(60 * DAY)), HIGHEST_KILOWATTS)
     assert (following is not None) is is_accepted
     if following is not None:
         assert following.value == offset + 1_000_000

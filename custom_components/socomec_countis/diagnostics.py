@@ -113,9 +113,9 @@ def _bus(bus: Bus) -> dict[str, Any]:
     `used` is the duration of the transactions as a fraction (0 to 1) of the time that
     the statistics cover.
     """
-    seconds = max(bus.seconds, 1)
+    seconds = max(bus.seconds_since_creation, 1)
     return {
-        "seconds": round(bus.seconds),
+        "seconds": round(bus.seconds_since_creation),
         "response_delay": round(bus.delay, 4),
         "used": round(bus.used_seconds / seconds, 4),
         "traffic": {

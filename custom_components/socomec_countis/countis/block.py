@@ -71,8 +71,8 @@ class Block(Component):
     def available(self) -> bool:
         """Return whether any text or unsigned field is available.
 
-        If a block is not available, all bits of its registers may be 1. A signed field
-        would then be decoded as -1 step, so signed fields are ignored.
+        If a block is not available, all bits of its registers may be 1. For a signed
+        field, this is a valid value (-1 step). So signed fields are ignored.
         """
         return any(
             getattr(self, name) not in (None, "") for name in self._unsigned_names

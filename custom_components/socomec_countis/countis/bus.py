@@ -28,13 +28,14 @@ from .unit import READ_CHARACTERS, WRITE_CHARACTERS, BusUnit, Call
 
 BITS_PER_CHARACTER = 11  # start bit, 8 data bits, parity or second stop bit, stop bit
 SILENT_CHARACTERS = 3.5  # the silence between two frames (Modbus specification)
-# s of silence between two frames above 19200 baud (Modbus specification)
+# Seconds of silence between two frames above 19200 baud (Modbus specification).
 SHORTEST_SILENCE = 0.00175
 
 # s; the initial value of `Bus.delay`, the time until a response begins. Our choice.
 INITIAL_DELAY = 0.03
 RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and adapter
-# s; our choice: longer, because a gateway has its own timeout for the meter.
+# s; our choice: longer than `RESPONSE_TIMEOUT`, because a gateway has its own timeout
+# for the meter.
 GATEWAY_RESPONSE_TIMEOUT = 1.0
 # The response timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_TIMEOUT = 4
@@ -45,8 +46,8 @@ LOSSY_ABOVE = 0.15
 # Weight of a read in the moving average of the retried fraction (`Bus.loss`). Our
 # choice: two lost responses do not make a bus lossy.
 LOSS_WEIGHT = 0.05
-# s; the recovery of a lossy bus waits longer by this time. Our choice, because late
-# bytes are frequent on a lossy bus.
+# s; the recovery of a lossy bus waits longer by this time, because late bytes are
+# frequent on a lossy bus. Our choice.
 LOSSY_IDLE_SECONDS = 0.15
 REOPEN_DELAY = 0.05  # s between two attempts to open a port that was just closed
 CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
@@ -55,13 +56,13 @@ CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
 # second.
 LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
-# The bus recovers after this number of probes without a response. If the client has
-# received noise, it may not find the later responses behind the noise. The recovery
-# discards the noise. Our choice: noise hides at most this number of unit IDs, and the
-# 36 recoveries of a scan of all settings take 7 s together (0.2 s each).
+# If the client has received noise, it may not find the later responses behind the
+# noise. A recovery discards the noise. So a recovery follows after this number of
+# probes without a response. Our choice: noise hides at most this number of unit IDs,
+# and the 36 recoveries of a scan of all settings take 7 s together (0.2 s each).
 PROBES_UNTIL_RECOVERY = 64
 
-BROADCAST = 0
+BROADCAST = 0  # the unit ID of a request to all meters
 TURNAROUND_SECONDS = 0.1  # s in which the meters carry out a broadcast; our choice
 
 
@@ -86,8 +87,8 @@ class Bus:
 
         `framing` is "rtu" for a serial port and RTU over TCP, "tcp" for a Modbus TCP
         gateway. `response_timeout` is the time in s in which a response has to begin,
-        None for the default of the framing. On a slow bus and for a slow unit, the
-        time may be longer.
+        None for the default of the framing. On a slow bus, and for a slow unit (see
+        `unit`), the time may be longer.
         """
         self.baudrate = baudrate
         self.framing = framing
@@ -117,7 +118,7 @@ class Bus:
         limit_warnings()
 
     @property
-    def seconds(self) -> float:
+    def seconds_since_creation(self) -> float:
         """Return the time since the `Bus` was created, in s."""
         return time.monotonic() - self._created_at
 
@@ -156,8 +157,7 @@ class Bus:
 
         `client` sends the requests. The reads of a `slow` unit have longer timeouts and
         more attempts, for a meter that may respond slowly. Each read of a `background`
-        unit waits until no other task uses the bus, for `LONGEST_BACKGROUND_WAIT` at
-        most.
+        unit waits at most `LONGEST_BACKGROUND_WAIT` until no other task uses the bus.
         """
         unit = BusUnit(self, unit_id, client, slow=slow, background=background)
         return cast(ModbusUnit, unit)
@@ -180,7 +180,7 @@ class Bus:
                 self._holder = None
 
     async def async_wait_for_pause(self) -> None:
-        """Wait until no task uses the bus, for `LONGEST_BACKGROUND_WAIT` at most."""
+        """Wait at most `LONGEST_BACKGROUND_WAIT` until no task uses the bus."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_BACKGROUND_WAIT):
                 # If the lock was just released, let the next waiting task take it.
@@ -224,10 +224,10 @@ class Bus:
         `characters` is the length of request and response together. `shortest_timeout`
         is a lower limit of the response timeout in s. If `probe_timeout` is not 0, the
         request is a probe, and `probe_timeout` is its exact response timeout in s. Most
-        probes have no response, so the bus recovers only after every
-        `PROBES_UNTIL_RECOVERY` timeouts. For a probe, and for the first request after a
-        recovery, opening the port is retried for `reopen_seconds`, because a port that
-        was just closed may be busy. Raises `ModbusError`.
+        probes have no response, so a recovery follows only once in
+        `PROBES_UNTIL_RECOVERY` timeouts. A port that was just closed may be busy. So
+        for a probe, and for the first request after a recovery, opening the port is
+        retried for `reopen_seconds`. Raises `ModbusError`.
         """
         loop = asyncio.get_running_loop()
         async with self.hold():
@@ -251,9 +251,9 @@ class Bus:
                 disturbed = False
             except Exception as err:
                 error = traffic.count(err, connected=client.connected)
-                # Two errors do not disturb the bus: a lost connection, because the
-                # client has discarded all bytes, and a Modbus exception, because it is
-                # a valid response.
+                # Two errors do not disturb the transaction: a lost connection, because
+                # the client has discarded all bytes, and a Modbus exception, because it
+                # is a valid response.
                 disconnected = (
                     isinstance(error, ModbusConnectionError) and not client.connected
                 )

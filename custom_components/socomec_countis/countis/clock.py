@@ -1,7 +1,7 @@
 """The clock of a meter (registers 57600 to 57605), in local time without a time zone.
 
-In each function, the argument `values` contains the values of the block
-`registers.Clock`, by field name.
+The argument `values` of a function contains the values of the block `registers.Clock`,
+by field name.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,8 @@ class AnotherMeterError(CountisError):
 
     def __init__(self, found: str) -> None:
         """Keep the serial number of the meter that responds."""
-        # Diagnostics and reports contain this text, so it has no serial number.
+        # Diagnostics and reports contain the text of the error. So the text has no
+        # serial number.
         super().__init__("a meter with another serial number responds")
         self.found = found
 

@@ -22,12 +22,12 @@ class LineSettings:
         return f"{self.baudrate} baud, 8{self.parity}{self.stopbits}"
 
 
-# The most likely settings are first. According to the user manual, a meter in AUTO mode
-# adapts to any speed from 9600 to 38400 baud, with 8N2, 8E1 or 8O1. So each meter in
-# AUTO mode responds to 9600 baud and 8N2, the first of `SCAN_SETTINGS`. In MANUAL mode,
-# 4800 baud and 8N1 are the first settings in the menu. A meter with these settings
-# responds to 4800 baud and 8N2, the second of `SCAN_SETTINGS` (see `settings_to_try`).
-# The user manual names no factory setting.
+# The most likely settings are first. The user manual names no factory setting, but it
+# describes two modes. In AUTO mode, a meter adapts to any speed from 9600 to 38400
+# baud, with 8N2, 8E1 or 8O1. So it responds to 9600 baud and 8N2, the first of
+# `SCAN_SETTINGS`. In MANUAL mode, 4800 baud and 8N1 are the first settings in the menu.
+# A meter with 8N1 accepts 8N2 as well (see `settings_to_try`). So it responds to 4800
+# baud and 8N2, the second of `SCAN_SETTINGS`.
 BAUDRATES = (9600, 4800, 38400, 19200)
 PARITIES: tuple[Parity, ...] = ("N", "E", "O")
 STOPBITS: tuple[StopBits, ...] = (2, 1)

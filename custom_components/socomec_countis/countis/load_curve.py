@@ -2,10 +2,10 @@
 
 An E3x or E4x stores the load curve and returns it in pages of up to 29 records (61456
 to 61577). A command (61440) selects the first page or the next page. This module
-multiplies a stored value by the fraction in the header of the page, and by the ratio of
-the current transformers. The Modbus table (see registers.py) does not say whether the
-fraction already contains the ratio. If the fraction equals the ratio, this module
-assumes that the fraction contains it, and multiplies by the fraction only.
+multiplies a stored value by the fraction in the header of the page, and usually by the
+ratio of the current transformers. The Modbus table (see registers.py) does not say
+whether the fraction already contains the ratio. If the fraction equals the ratio, this
+module assumes that the fraction contains it, and multiplies by the fraction only.
 """
 
 from collections import Counter
@@ -85,10 +85,10 @@ async def async_read_load_curve(
     """Return the load curve of a meter, after verifying the identity.
 
     After each page, `on_page` is called with the number of records read until then.
-    Other tasks can use the bus between two pages. If the meter returns the newest
-    record first, pages with only records from before `since` are not read. `since` is
-    by the clock of the meter. Raises `NoLoadCurveError`, `ModbusError`, and the errors
-    of `Meter.async_verify_identity`.
+    Other tasks can use the bus between two pages. `since` is a time by the clock of the
+    meter. If the meter returns the newest record first, no page is read after a page
+    with a record from before `since`. Raises `NoLoadCurveError`, `ModbusError`, and the
+    errors of `Meter.async_verify_identity`.
     """
     await meter.async_verify_identity()
     transformer_ratio = 1.0
@@ -96,7 +96,7 @@ async def async_read_load_curve(
         await transformer.async_update()
         transformer_ratio = transformer.values["ct_ratio"] or 1
     try:
-        _, page = await _async_select(meter, FIRST_PAGE)
+        _, page = await _async_select_page(meter, FIRST_PAGE)
     except ModbusExceptionError as err:
         msg = "the meter refuses to return the load curve"
         raise NoLoadCurveError(msg) from err
@@ -114,10 +114,10 @@ async def async_read_load_curve(
             is_last = True
         if is_last:
             return _curve(list(records), header_period)
-        page = await _async_next(meter, page)
+        page = await _async_next_page(meter, page)
 
 
-async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
+async def _async_select_page(meter: Meter, command: int) -> tuple[bool, list[int]]:
     """Send a command that selects a page, and read the page.
 
     Returns whether the meter confirmed the command, and the registers of the page.
@@ -132,17 +132,18 @@ async def _async_select(meter: Meter, command: int) -> tuple[bool, list[int]]:
         return is_confirmed, await unit.read_holding_registers(PAGE, PAGE_WORDS)
 
 
-async def _async_next(meter: Meter, page: list[int]) -> list[int]:
+async def _async_next_page(meter: Meter, page: list[int]) -> list[int]:
     """Return the next page after `page`.
 
     After the last page, a meter returns an empty page or a page that was read before.
 
-    If the meter does not confirm the command, the command is repeated only if the page
-    has not changed, so that no page is left out. Raises `ModbusTimeoutError` after
-    `COMMAND_ATTEMPTS` commands without a confirmation or a new page.
+    The meter may carry out a command without a confirmation, and a repeated command
+    would then skip a page. So an unconfirmed command is repeated only if the page has
+    not changed. Raises `ModbusTimeoutError` after `COMMAND_ATTEMPTS` commands without a
+    confirmation or a new page.
     """
     for _ in range(COMMAND_ATTEMPTS):
-        is_confirmed, following = await _async_select(meter, NEXT_PAGE)
+        is_confirmed, following = await _async_select_page(meter, NEXT_PAGE)
         if is_confirmed or following != page:
             return following
     msg = "the meter does not confirm the command for the next page"
@@ -152,8 +153,9 @@ async def _async_next(meter: Meter, page: list[int]) -> list[int]:
 def _records(page: Sequence[int], transformer_ratio: float) -> Iterator[LoadRecord]:
     """Yield the records of a page.
 
-    Raises `NoLoadCurveError` if the number of records is not available or the records
-    are not active power, and `ModbusProtocolError` if the header is invalid.
+    Raises `ModbusProtocolError` if the header is invalid. Raises `NoLoadCurveError` if
+    the meter reports no number of records, or records of another quantity than active
+    power.
     """
     count, size, _, unit, numerator, denominator = page[:HEADER_WORDS]
     if count == NO_WORD or (count and unit not in WATTS_OF_UNIT):
@@ -186,8 +188,8 @@ def _curve(records: Sequence[LoadRecord], header_period: int) -> LoadCurve:
     `records` are in the order in which the meter sent them.
 
     The unit of the period in the header (61458) is uncertain. The table for E34/E44
-    gives s, but a similar register of other families is in min. So the period is the
-    most frequent time between successive records. If no two records have different
+    gives s, but a similar register of other meters is in min. So the returned period is
+    the most frequent time between successive records. If no two records have different
     times, the value in the header is taken as s.
     """
     is_newest_first = _is_newest_first([record.time for record in records])

@@ -32,8 +32,8 @@ from .registers import (
 )
 from .relations import Relations, highest_power
 
-# An implausible block is read again at once, unless the previous reading of the block
-# was implausible as well.
+# If a reading is implausible, `Meter.async_read` reads the block again at once, unless
+# the previous call for the block already failed with an implausible reading.
 READ_ATTEMPTS = 2
 
 
@@ -152,11 +152,12 @@ class Meter:
     async def async_read(self, name: str) -> Reading:
         """Read a supported block, and read it again if the reading is implausible.
 
-        If the meter may be starting, the measurements are read before each block except
-        "power". If all values of "power" are 0 or not available, the measurements are
-        read and returned instead, unless the last accepted values were also 0 or not
-        available (`_had_no_power`). Raises `ImplausibleError` for an implausible
-        reading, `AnotherMeterError` if another meter has responded, and `ModbusError`.
+        If the meter may be starting, the measurements are read before any other block
+        except "power". If all values of "power" are 0 or not available, the
+        measurements are read and returned in place of "power". Once the measurements
+        are accepted with such values, "power" is accepted with such values as well
+        (`_had_no_power`). Raises `ImplausibleError` for an implausible reading,
+        `AnotherMeterError` if another meter has responded, and `ModbusError`.
         """
         if not self.has_started and name not in {"power", "measurements"}:
             await self.async_read("measurements")
@@ -218,8 +219,8 @@ class Meter:
     ) -> Reading:
         """Return the reading of a block whose content was accepted.
 
-        The checks of later readings use the powers, the current transformer and the
-        rollovers of this reading.
+        Keeps the powers, the current transformer and the rollovers of this reading for
+        the checks of later readings.
         """
         if isinstance(block, Clock):
             offset = clock_offset(block.values, self.local_time())
@@ -251,8 +252,8 @@ class Meter:
         """Compare the current transformer with the one in the profile.
 
         A difference sets `contradicts_profile`. If two consecutive readings have the
-        same primary current, and the limits for this current are higher, the limits are
-        raised.
+        same primary current, and this current allows higher limits than the present
+        ones, the limits are raised.
         """
         before, self._primary_current = self._primary_current, block.primary
         if block.primary == self.profile.primary_current:
@@ -267,14 +268,14 @@ class Meter:
         ):
             self.counter_check.limits = limits
 
-    def continue_counting(self, before: Meter) -> None:
-        """Use the counter check of `before`, with the limits of this meter.
+    def continue_counting(self, previous: Meter) -> None:
+        """Use the counter check of `previous`, with the limits of this object.
 
-        `before` is the same meter with its previous unit ID or profile.
+        `previous` is the object of the same meter with its previous unit ID or profile.
         """
-        before.counter_check.limits = self.counter_check.limits
-        before.counter_check.counted_before = self.counter_check.counted_before
-        self.counter_check = before.counter_check
+        previous.counter_check.limits = self.counter_check.limits
+        previous.counter_check.counted_before = self.counter_check.counted_before
+        self.counter_check = previous.counter_check
 
     async def async_measure(self) -> Values:
         """Verify the identity, then read and return all measurements.
@@ -290,7 +291,7 @@ class Meter:
         return block.possible_values(self.counter_check.limits.allow)
 
     async def async_read_registers(self) -> dict[int, int]:
-        """Return the registers of all supported blocks by register address.
+        """Return the words of all supported blocks by register address.
 
         Raises `ModbusError` if one of the blocks cannot be read.
         """

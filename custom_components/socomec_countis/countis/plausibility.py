@@ -1,10 +1,11 @@
 """Decide which counter readings of a meter are plausible.
 
 The statistics of Home Assistant add each rise of a counter. If a counter falls by more
-than a tenth, the statistics add the whole new reading. So a reading is accepted only if
-the meter can have counted the difference since the last accepted value. If consecutive
-readings of a block agree with each other, but not with the accepted values, the block
-is at another level. docs/counters.md has the reasons.
+than a tenth, the statistics add the whole new reading. So a single wrong reading can
+add the energy of years. To prevent this, a reading is accepted only if the meter can
+have counted the difference since the last accepted value. If consecutive readings of a
+block agree with each other, but not with the accepted values, the block is at another
+level. docs/counters.md has the reasons.
 """
 
 from collections import defaultdict
@@ -37,12 +38,13 @@ REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
 NEARLY_FULL = 0.9
 
 # s; added to the time between two requests, because a meter may update its registers
-# late and a response may be late. Our choice: it allows 0.11 kWh more at 79.5 kW.
+# late and a response may be late. Our choice: at 79.5 kW, it adds only 0.11 kWh to
+# the limit of a rise.
 TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
 # Between two readings, a counter may rise at this multiple of the highest power that
-# was read. Our choice, because a load may be on only between two reads of the power.
+# was read, because the reads of the power can miss a short load. Our choice.
 POWER_MARGIN = 2
 # s; after a longer pause between two readings of the power, the highest power is
 # unknown. Our choice: five times the period with which the power is read (1 s).
@@ -52,7 +54,8 @@ LONGEST_POWER_PAUSE = 5
 # a meter needs to start.
 ACCEPTED_AFTER = 60
 # s; replaces `ACCEPTED_AFTER` if an accepted value is from before a restart. Our
-# choice: a machine without a real-time clock takes minutes to set its system clock.
+# choice: without a real-time clock, the system clock is wrong for minutes after a
+# restart.
 ACCEPTED_AFTER_RESTART = 600
 # s; a longer pause between two readings adds only this time to the duration of a level,
 # because two damaged responses far apart in time are not a level that lasts.
@@ -108,7 +111,7 @@ class CounterValue:
     """The last accepted value of a counter, or a reading that may follow it."""
 
     value: float
-    """In kWh or kvarh, with the rollover offset."""
+    """In kWh or kvarh, including the rollover offset."""
     rollover_offset: float
     """The energy that the register lost by rollovers, in kWh or kvarh."""
     at: Moment
@@ -133,15 +136,15 @@ class CounterValue:
         tolerance = STEPS_OF_TOLERANCE * max(new.step, self.step)
         return kilowatts * seconds / 3600 + tolerance
 
-    def followed_by(self, new: CounterValue, kilowatts: float) -> CounterValue | None:
+    def value_after(self, new: CounterValue, kilowatts: float) -> CounterValue | None:
         """Return the value after a new reading, None if the reading is implausible.
 
         `kilowatts` is the highest power since this value. A register may have rolled
         over if it was nearly full, or if the meter reports more rollovers than before.
         """
         highest = self.value + self.highest_rise(new, kilowatts)
-        # If a reading is lower by up to 10 Wh, or by up to 1 kWh after a change of the
-        # resolution, the counter keeps its value until a reading reaches this value.
+        # If a reading is up to 10 Wh below the value (up to 1 kWh after a change of the
+        # resolution), the counter keeps its value until a reading reaches it.
         allowed_fall = (
             HIGH_RESOLUTION if new.step == self.step else max(new.step, self.step)
         )
@@ -191,8 +194,8 @@ class _Level:
     """When the level was last read."""
     began: Moment
     """When the level was first read."""
-    lasted: float = 0
-    """In s; each pause between readings adds `LONGEST_PAUSE_OF_LEVEL` at most."""
+    duration: float = 0
+    """In s; each pause between readings adds at most `LONGEST_PAUSE_OF_LEVEL`."""
     counters: Mapping[str, CounterValue] = field(default_factory=dict)
     """The values to accept if the level lasts."""
     held: frozenset[str] = frozenset()
@@ -274,7 +277,7 @@ class CounterCheck:
     def restore(self, saved: Mapping[str, Any]) -> Self:
         """Continue with the content that `as_dict` returned.
 
-        If the content has another shape, a warning is logged and nothing is restored.
+        If the content is invalid, a warning is logged and nothing is restored.
         """
         try:
             self.accepted = {
@@ -323,8 +326,8 @@ class CounterCheck:
     def may_rise(self, block: str) -> bool:
         """Return whether the latest reading of a block could confirm a rise.
 
-        The first reading after a restart confirms no rise, nor does the first reading
-        after a rejected one.
+        The first reading after a restart cannot confirm a rise. Neither can the first
+        reading after a rejected one.
         """
         return self._states[block].may_rise
 
@@ -341,7 +344,7 @@ class CounterCheck:
         self._expected_resets |= set(counters)
 
     def accept_reset(self, reading: CounterReading) -> None:
-        """Accept the read-back of a reset command."""
+        """Accept a reading that confirms a reset command."""
         reset = self._counters(reading)
         self._expected_resets -= reset.keys()
         self._previous |= reset
@@ -350,8 +353,8 @@ class CounterCheck:
     def reset_limit(self, seconds: float, step: float) -> float:
         """Return the highest possible value of a counter after its reset.
 
-        The reset was `seconds` ago. It may leave a remainder of less than one `step`
-        (in kWh or kvarh) in the counter.
+        The reset was `seconds` ago. A reset may leave a remainder of less than one
+        `step` (in kWh or kvarh) in the counter.
         """
         return self.limits.kilowatts * seconds / 3600 + step
 
@@ -361,9 +364,8 @@ class CounterCheck:
         """Accept all counters of a reading or none. Return whether they are accepted.
 
         There is one exception: held counters (see `extend_level`) stay rejected, while
-        the others are accepted. Afterwards, `rejected` contains the held counters. If
-        no counter was accepted, `rejected` also contains the counters that failed the
-        check.
+        the others are accepted. Afterwards, `rejected` contains the held counters and,
+        if no counter was accepted, the counters that failed the check.
         """
         state = self._states[reading.block]
         kilowatts = self._highest_power(state, reading.at)
@@ -378,13 +380,15 @@ class CounterCheck:
             last, previous = self.accepted.get(name), self._previous.get(name)
             self._previous[name] = new
             may_fall = name in reading.resettable or name in self._expected_resets
-            if was_rejected and last is not None and last.followed_by(new, kilowatts):
-                # The previous reading was rejected, so it confirms no rise.
+            if was_rejected and last is not None and last.value_after(new, kilowatts):
+                # The previous reading was rejected, so it cannot confirm a rise.
                 previous = None
-            confirmed = _confirmed(last, previous, new, kilowatts, may_fall=may_fall)
+            confirmed = _confirmed_value(
+                last, previous, new, kilowatts, may_fall=may_fall
+            )
             is_lost = self._is_lost(name, new, may_fall=may_fall)
             if confirmed is None or is_lost or name in held:
-                rejected[name] = self._compared(name, new)
+                rejected[name] = self._last_and_new_value(name, new)
             else:
                 accepted[name] = confirmed
         if rejected.keys() <= held:
@@ -398,8 +402,9 @@ class CounterCheck:
     ) -> frozenset[str]:
         """Return the counters that are still held.
 
-        No counter is held any more if the user confirmed the level, or if the reading
-        of a held counter has changed, because then the block is at another level.
+        If the user confirmed the level, no counter is held any more. If the reading of
+        a held counter has changed, no counter is held any more either, because the
+        block is at another level.
         """
         changed = any(
             name not in state.rejected
@@ -412,9 +417,9 @@ class CounterCheck:
         """Add a rejected reading to the level of its block.
 
         Returns whether the level may be accepted. A level that has lasted long enough
-        may be accepted if not all of its counters are held. A confirmed level may be
-        accepted as soon as a second reading agrees. The caller passes each reading that
-        `check` rejected, unless the block is read again at once.
+        may be accepted unless all of its counters are held. A confirmed level may be
+        accepted as soon as a second reading agrees with it. The caller passes each
+        reading that `check` rejected, unless the block is read again at once.
 
         Held counters keep their accepted values. If the user confirmed the level, no
         counter is held. Otherwise, if all counters that fell may have been reset, no
@@ -428,16 +433,16 @@ class CounterCheck:
         state = self._states[reading.block]
         before = state.level or _Level(reading.at, reading.at)
         pause = before.at.seconds_until(reading.at)
-        lasted = before.lasted + min(max(pause, 0), LONGEST_PAUSE_OF_LEVEL)
+        duration = before.duration + min(max(pause, 0), LONGEST_PAUSE_OF_LEVEL)
         counters: dict[str, CounterValue] = {}
         fell: set[str] = set()
         any_from_before_restart = False
         for name, new in self._counters(reading).items():
             last, at_level = self.accepted.get(name), before.counters.get(name)
-            following = at_level and at_level.followed_by(new, self.limits.kilowatts)
+            following = at_level and at_level.value_after(new, self.limits.kilowatts)
             if following is None:  # a new level begins with this reading
-                lasted = 0
-                following = self._plausible(name, new)
+                duration = 0
+                following = self._plausible_value(name, new)
             if following is None:
                 following = self.accepted[name].moved_to(new)
             counters[name] = following
@@ -447,7 +452,7 @@ class CounterCheck:
                 fell.add(name)
             if last is not None and math.isinf(last.at.monotonic):
                 any_from_before_restart = True
-        if before.counters and not lasted:
+        if before.counters and not duration:
             # A confirmation was for the previous level, not for this one.
             state.is_confirmed = False
         fallen_tariffs = fell & TARIFF_COUNTERS.keys()
@@ -456,15 +461,16 @@ class CounterCheck:
             may_be_reset |= fallen_tariffs
         held: set[str] = set()
         if not state.is_confirmed and not fell <= may_be_reset:
-            # A partial counter that fell together with a total was not reset. A counter
-            # that reads 0 may be wrong as well, even if it did not fall.
+            # A total cannot be reset. So a partial counter that fell together with a
+            # total was probably not reset. A counter that reads 0 may be wrong as well,
+            # even if it did not fall.
             held = fell | {name for name in counters if reading.values[name] == 0}
-        began = before.began if lasted else reading.at
-        state.level = _Level(reading.at, began, lasted, counters, frozenset(held))
+        began = before.began if duration else reading.at
+        state.level = _Level(reading.at, began, duration, counters, frozenset(held))
         if state.is_confirmed:
-            return lasted > 0
+            return duration > 0
         enough = ACCEPTED_AFTER_RESTART if any_from_before_restart else ACCEPTED_AFTER
-        return lasted >= enough and len(held) < len(counters)
+        return duration >= enough and len(held) < len(counters)
 
     def accept_level(self, block: str) -> tuple[Correction, ...]:
         """Accept the level of a block, and return the corrections.
@@ -482,9 +488,11 @@ class CounterCheck:
         corrections = tuple(
             Correction(name, self.accepted[name].value, following.value)
             for name, following in accepted.items()
-            if self._plausible(name, self._previous[name]) is None
+            if self._plausible_value(name, self._previous[name]) is None
         )
-        rejected = {name: self._compared(name, self._previous[name]) for name in held}
+        rejected = {
+            name: self._last_and_new_value(name, self._previous[name]) for name in held
+        }
         state.may_rise = True
         self._accept(state, accepted, rejected)
         return corrections
@@ -509,8 +517,10 @@ class CounterCheck:
             self._power,
         )
 
-    def _compared(self, name: str, new: CounterValue) -> tuple[float | None, float]:
-        """Return the last accepted value, or None, and the new reading."""
+    def _last_and_new_value(
+        self, name: str, new: CounterValue
+    ) -> tuple[float | None, float]:
+        """Return the last accepted value (None if there is none) and the reading."""
         last = self.accepted.get(name)
         return last.value if last else None, new.value
 
@@ -518,17 +528,17 @@ class CounterCheck:
         """Return whether a counter that was above 0 is 0 in its first reading.
 
         `counted_before` contains the counters that were above 0 when the profile was
-        taken. If `may_fall` is True, the counter may have been reset. Then it is not
-        lost.
+        taken. If `may_fall` is True, the counter may have been reset. Then the result
+        is False.
         """
         is_first = name not in self.accepted
         was_above_0 = name in self.counted_before
         return is_first and was_above_0 and new.value == 0 and not may_fall
 
-    def _plausible(self, name: str, new: CounterValue) -> CounterValue | None:
+    def _plausible_value(self, name: str, new: CounterValue) -> CounterValue | None:
         """Return the value after a reading, None if implausible even at full power."""
         last = self.accepted.get(name)
-        return last.followed_by(new, self.limits.kilowatts) if last else new
+        return last.value_after(new, self.limits.kilowatts) if last else new
 
     def _counters(self, reading: CounterReading) -> dict[str, CounterValue]:
         """Return the available counters of a reading, without a rollover offset."""
@@ -541,7 +551,7 @@ class CounterCheck:
         }
 
 
-def _confirmed(
+def _confirmed_value(
     last: CounterValue | None,
     previous: CounterValue | None,
     new: CounterValue,
@@ -553,15 +563,15 @@ def _confirmed(
 
     `last` is the last accepted value, None if no value was accepted yet. The two
     readings confirm the lower one of them. If `new` can follow `last`, but `previous`
-    is None or cannot follow `last`, the result is `last`, because no rise is confirmed.
+    is None or cannot follow `last`, the result is `last`: a rise is not confirmed.
     If `new` cannot follow `last`, the readings can only confirm a reset, and only if
     `may_fall` is True. Returns None if the readings confirm no value.
     """
-    following = last and last.followed_by(new, kilowatts)
+    following = last and last.value_after(new, kilowatts)
     if last is not None and following is not None:
-        earlier = (previous and last.followed_by(previous, kilowatts)) or last
+        earlier = (previous and last.value_after(previous, kilowatts)) or last
         return min(following, earlier, key=attrgetter("value"))
-    if previous is None or previous.followed_by(new, kilowatts) is None:
+    if previous is None or previous.value_after(new, kilowatts) is None:
         return None
     lower = min(new, previous, key=attrgetter("value"))
     # After a reset, a counter contains at most the energy counted since `last`.

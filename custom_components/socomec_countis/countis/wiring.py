@@ -18,7 +18,7 @@ from .block import Values
 from .registers import PHASES
 
 PRESENT_VOLTS = 150  # above this, the display shows the symbol of the phase (manual)
-ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce a lower voltage
+ABSENT_VOLTS = 50  # our choice: neighbouring conductors induce less than this
 # Our choice: at 1 A, the power is several steps of 10 W, so its sign is certain.
 PRESENT_AMPERES = 1
 LOAD_AMPERES = 20  # sum of all phases (manual)
@@ -133,7 +133,7 @@ def _is_swapped(phase: str, volts: Mapping[str, float]) -> bool:
     """Return whether a phase is swapped with the neutral.
 
     If the phase is swapped, the meter measures the other phases against this phase. So
-    their voltages are those between two phases.
+    the voltages of the other phases are those between two phases.
     """
     others = [value for name, value in volts.items() if name != phase]
     return min(others) > max(PHASE_TO_PHASE_FACTOR * volts[phase], PHASE_TO_PHASE_VOLTS)
