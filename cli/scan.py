@@ -155,7 +155,7 @@ class BusScan:
             found = f", {len(self.found)} found" if self.found else ""
             display.show(
                 scan.progress,
-                f"{settings}unit ID {scan.unit_id}{found}",
+                f"{settings}unit ID {scan.probed_unit_id}{found}",
                 scan.remaining_seconds,
             )
             if interrupt.requested:

@@ -195,7 +195,7 @@ def test_pages_have_the_calculated_duration_of_a_poll(meter: LibraryMeter) -> No
 LIMITS = limits.Limits()
 HIGHEST_AMPERES = LIMITS.amperes * limits.INRUSH * limits.PHASE_COUNT
 HIGHEST_KILOWATTS = HIGHEST_AMPERES * limits.HIGHEST_VOLTS / 1000
-LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ
+LOWEST_HERTZ, HIGHEST_HERTZ = limits.HERTZ_RANGE
 # Figures that the pages write as words. The keys of WEEKS and MINUTES are in s.
 NUMBERS = {2: "two", 3: "three", 10: "ten"}
 WEEKS = {7 * 86_400: "a week"}

@@ -176,7 +176,7 @@ def test_block_read_on_time_is_due_one_period_after_it_was_due(
     polled = planned(blocks=["energies"])
     polled.due_at = {"energies": 100}
     polled.lost_block, polled.pause = "energies", 4
-    polled.done("energies", now, together=False)
+    polled.plan_after_read("energies", now, with_power=False)
     assert polled.due_at == {"energies": next_at}
     assert_nothing_lost(polled)
 
@@ -188,15 +188,15 @@ def test_first_read_makes_the_block_due_one_period_later(
     block: str, next_at: float
 ) -> None:
     polled = planned(blocks=["energies"])
-    polled.done(block, 100, together=False)
+    polled.plan_after_read(block, 100, with_power=False)
     assert polled.due_at == {block: next_at}
 
 
-# The energies are read at 100 s, so they would be due at 101 s. But if `together` is
+# The energies are read at 100 s, so they would be due at 101 s. But if `with_power` is
 # True, and the power is due between 100 s and 101 s, the energies are due at the same
 # time as the power.
 @pytest.mark.parametrize(
-    ("power_at", "together", "next_at"),
+    ("power_at", "with_power", "next_at"),
     [
         (100.5, True, 100.5),
         (100.5, False, 101),
@@ -207,18 +207,18 @@ def test_first_read_makes_the_block_due_one_period_later(
     ],
 )
 def test_block_becomes_due_together_with_the_power(
-    power_at: float, next_at: float, *, together: bool
+    power_at: float, next_at: float, *, with_power: bool
 ) -> None:
     polled = planned(blocks=["power", "energies"])
     polled.due_at = {"power": power_at, "energies": 100}
-    polled.done("energies", 100, together=together)
+    polled.plan_after_read("energies", 100, with_power=with_power)
     assert polled.due_at["energies"] == next_at
 
 
 def test_block_with_a_long_period_is_not_due_together_with_the_power() -> None:
     polled = planned(blocks=["power", "periods"])
     polled.due_at = {"power": 100.5}
-    polled.done("periods", 100, together=True)
+    polled.plan_after_read("periods", 100, with_power=True)
     assert polled.due_at["periods"] == 160
 
 
@@ -228,7 +228,7 @@ def test_meter_without_entities_is_verified_every_30_seconds(
     blocks: Collection[str], next_at: float
 ) -> None:
     polled = planned(blocks=blocks)
-    polled.done("identity", 100, together=True)
+    polled.plan_after_read("identity", 100, with_power=True)
     assert polled.due_at["identity"] == next_at
 
 
@@ -241,7 +241,7 @@ def test_meter_without_entities_is_verified_every_30_seconds(
 def test_block_that_failed_is_due_within_a_minute(block: str, due_at: float) -> None:
     polled = planned(blocks=[block])
     polled.lost_block, polled.pause = block, 4
-    polled.failed(block, 100)
+    polled.plan_after_failure(block, 100)
     assert polled.due_at == {block: due_at}
     assert_nothing_lost(polled)
 

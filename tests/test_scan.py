@@ -360,7 +360,7 @@ async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
         # The meter is starting only at the first probe of unit ID 1. The second probe
         # of this unit ID is the 40th probe. `others` gets an item before each probe.
         others.append(set(scan.others))
-        starting.meter.starting = scan.unit_id == 1 and len(others) < 30
+        starting.meter.starting = scan.probed_unit_id == 1 and len(others) < 30
 
     scan.on_change = on_change
     await scan.async_run()
@@ -439,9 +439,9 @@ async def test_change_is_reported_before_each_probe_and_for_each_meter() -> None
     changes: list[tuple[LineSettings, int, int]] = []
     bus = ScannedBus([meter_at(1)])
     scan = Scan(bus.open, [USUAL], [3, 1, 4])
-    assert (scan.probed_settings, scan.unit_id) == (USUAL, 3)
+    assert (scan.probed_settings, scan.probed_unit_id) == (USUAL, 3)
     scan.on_change = lambda: changes.append(
-        (scan.probed_settings, scan.unit_id, len(scan.found))
+        (scan.probed_settings, scan.probed_unit_id, len(scan.found))
     )
     await scan.async_run()
     assert changes == [
@@ -462,7 +462,7 @@ async def test_lost_connection_ends_the_scan_and_keeps_found_meters() -> None:
     with pytest.raises(ModbusConnectionError, match="unplugged"):
         await scan.async_run()
     assert unit_ids_of(scan.found) == [1]
-    assert scan.unit_id == 5
+    assert scan.probed_unit_id == 5
     assert scan.progress < 1
 
 
@@ -680,7 +680,7 @@ async def test_port_that_is_unplugged_ends_the_scan(linked_line: Line) -> None:
     scan = Scan(ClientPort(linked_line).open, [USUAL], [1, 9, 8, 7])
 
     def unplug() -> None:
-        if scan.unit_id == 9:
+        if scan.probed_unit_id == 9:
             linked_line.unplug()
 
     scan.on_change = unplug

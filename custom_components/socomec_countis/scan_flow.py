@@ -343,7 +343,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             device = endpoint_name(self.data)
             self.error = FormError(key="scan_stopped", device=device)
         elif scan.error is not None:
-            unit_id = scan.scan.unit_id
+            unit_id = scan.scan.probed_unit_id
             self.error = await self._async_form_error(scan.error, unit_id)
         if self.error:
             return "change"
@@ -412,7 +412,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         minutes, seconds = divmod(round(scan.remaining_seconds), 60)
         return {
             "device": endpoint_name(self.data),
-            "unit_id": str(scan.unit_id),
+            "unit_id": str(scan.probed_unit_id),
             "settings": line_settings_text(self._data_with(scan.probed_settings)),
             "time_left": f"{minutes} min {seconds} s" if minutes else f"{seconds} s",
             # The frontend centres this text, so bullets would be far from their lines.

@@ -1,13 +1,13 @@
 """Commands to a meter, each confirmed by a read-back.
 
 While a command holds the bus lock, it verifies the identity of the meter, writes, and
-reads back for the first time. `async_confirm_tariff` only verifies the identity and
-reads back. Each command passes its readings to `publish`.
+reads back for the first time. `async_confirm_tariff` does not write. It only verifies
+the identity and reads back. Each command passes its readings to `publish`.
 
 Each command raises `CommandError` if the meter did not carry the command out. If a read
-failed or the connection was lost, the command raises `ModbusError`. Then nothing was
-written, or the outcome is unknown. Each command also raises the errors of
-`Meter.async_verify_identity`.
+failed or the connection was lost, the command raises `ModbusError`. After a
+`ModbusError`, either nothing was written, or the outcome is unknown. Each command also
+raises the errors of `Meter.async_verify_identity`.
 """
 
 import asyncio
@@ -54,8 +54,8 @@ CLOCK_ATTEMPTS = 5  # to lock the bus before a full second
 
 E1X_E2X_FAMILIES = (1, 2)
 
-HIGHEST_TARIFF_COUNT = 8  # in Socomec's table (51200)
-DEFAULT_TARIFF_COUNT = 4  # the number of tariff counters in the table
+HIGHEST_TARIFF_COUNT = 8  # the highest value of 51200 in Socomec's table
+DEFAULT_TARIFF_COUNT = 4  # because the table has registers for four tariff counters
 
 
 def tariffs(count: float | None) -> range:
@@ -93,9 +93,9 @@ async def async_reset_tariff_counters(meter: Meter, publish: Publish) -> None:
 
 async def async_set_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
     """Set the tariff in which the meter counts (40481)."""
-    is_set = partial(_async_has_tariff, meter, publish, tariff)
+    read_back = partial(_async_has_tariff, meter, publish, tariff)
     if not await _async_command(
-        meter, registers.SET_TARIFF, tariff, lambda _: is_set()
+        meter, registers.SET_TARIFF, tariff, lambda _: read_back()
     ):
         raise CommandError(key="tariff_not_set")
 
@@ -103,8 +103,8 @@ async def async_set_tariff(meter: Meter, publish: Publish, *, tariff: int) -> No
 async def async_confirm_tariff(meter: Meter, publish: Publish, *, tariff: int) -> None:
     """Confirm by a read-back that a broadcast has set the tariff (51201)."""
     await meter.async_verify_identity()
-    is_set = partial(_async_has_tariff, meter, publish, tariff)
-    if not (await is_set() or await _async_confirmed_later(is_set)):
+    read_back = partial(_async_has_tariff, meter, publish, tariff)
+    if not (await read_back() or await _async_confirmed_later(read_back)):
         raise CommandError(key="tariff_not_set")
 
 
@@ -182,7 +182,7 @@ async def _async_reset(
                     if each == name:
                         raise
 
-    async def is_reset(sent_at: float) -> bool:
+    async def read_back(sent_at: float) -> bool:
         meter.counter_check.expect_reset(counters)
         at = meter.now()
         await block.async_update()
@@ -198,7 +198,7 @@ async def _async_reset(
         return True
 
     for register, value in commands:
-        if await _async_command(meter, register, value, is_reset):
+        if await _async_command(meter, register, value, read_back):
             return True
     return False
 
@@ -207,31 +207,31 @@ async def _async_command(
     meter: Meter,
     register: int,
     value: int,
-    is_done: Callable[[float], Awaitable[bool]],
+    read_back: Callable[[float], Awaitable[bool]],
 ) -> bool:
     """Write a register, and return whether a read-back confirms the command.
 
-    `is_done` reads back, and returns whether the meter carried the command out. Its
-    argument is the time of the write, in s of the event loop's clock.
+    `read_back` returns whether a read-back confirms the command. The argument of
+    `read_back` is the time of the write, in s of the event loop's clock.
     """
     async with meter.bus.hold():
         await meter.async_verify_identity()
         sent_at = asyncio.get_running_loop().time()
         if not await _async_write(meter, register, [value]):
             return False
-        if await is_done(sent_at):
+        if await read_back(sent_at):
             return True
-    return await _async_confirmed_later(lambda: is_done(sent_at))
+    return await _async_confirmed_later(lambda: read_back(sent_at))
 
 
-async def _async_confirmed_later(is_done: Callable[[], Awaitable[bool]]) -> bool:
+async def _async_confirmed_later(read_back: Callable[[], Awaitable[bool]]) -> bool:
     """Read back after each delay, until a read-back confirms the command.
 
     Returns whether a read-back confirmed the command.
     """
     for delay in READ_BACK_DELAYS:
         await asyncio.sleep(delay)
-        if await is_done():
+        if await read_back():
             return True
     return False
 
@@ -274,8 +274,8 @@ async def _async_has_tariff(meter: Meter, publish: Publish, tariff: int) -> bool
     try:
         publish(await meter.async_read("tariffs"))
     except ImplausibleError:
-        # `async_read` may read the measurements first. If these are implausible, the
-        # block is not read. The tariff may be correct in spite of implausible
-        # measurements or counters.
+        # The tariff may be correct in spite of implausible counters or measurements. If
+        # the measurements were implausible, `async_read` did not read the block. So
+        # read the block here, without a check of its counters.
         await block.async_update()
     return block.values["tariff"] == tariff

@@ -2,9 +2,10 @@
 
 Some tariffs charge for the highest demand of a month. The demand is calculated from the
 accepted values of the counter of consumed energy, so the demand agrees with this
-counter. The counter at the beginning of a period is interpolated between the nearest
-readings before and after this time. If these readings are too far apart, or the system
-clock was set between them, the energy and the demand of the period are unknown.
+counter. The value of the counter at the beginning of a period is interpolated between
+the last reading before the beginning and the first reading after it. If these readings
+are too far apart, or the system clock was set between them, the energy and the demand
+of the period are unknown.
 
 A counter in steps of 1 kWh is too coarse for a quarter-hour. For a meter with such a
 counter, the integral of the measured power replaces the counter.
@@ -38,8 +39,9 @@ LONGEST_COUNTER_PAUSE = 30
 # choice: 0.2 % of a quarter-hour.
 CLOCK_TOLERANCE = 2
 
-# s; the forecast uses the mean power of this time. Our choice: a shorter time would
-# follow each short load, and a longer time would delay the reaction to a new load.
+# s; the forecast uses the mean power over this time. Our choice: with a shorter time,
+# each short load would change the forecast. With a longer time, the forecast would
+# react late to a new load.
 RECENT_SECONDS = 60
 
 # s; after a longer pause between two readings of the power, the energy of the pause is
@@ -134,9 +136,10 @@ class Demand:
         return is_begin
 
     def interrupt(self) -> None:
-        """Forget the running period, because its energy is not known.
+        """Forget the running period.
 
-        Call this before `add` if the accepted value of the counter was corrected.
+        If the accepted value of the counter was corrected, call this before `add`,
+        because the energy of the running period is not known any more.
         """
         self._last = self._period = None
 
@@ -239,7 +242,7 @@ class Demand:
         return self._mean_watts(last.kilowatt_hours - period.kilowatt_hours)
 
     def forecast(self, at: float) -> float | None:
-        """Return the demand of the running period in W, if the power does not change.
+        """Return the demand in W that the running period will have at constant power.
 
         Returns None if `watts` returns None, or if the power is not known yet.
         """

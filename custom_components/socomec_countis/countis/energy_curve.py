@@ -19,7 +19,7 @@ class Source(StrEnum):
     PERIODS = "periods"
     """The energies of days and weeks that the meter counts (block 36928 or 36896)."""
     EVEN = "even"
-    """Neither source: the energy is distributed evenly between the known readings."""
+    """No other source: the energy is distributed evenly between the known readings."""
 
 
 @dataclass(frozen=True)

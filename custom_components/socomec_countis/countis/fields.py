@@ -17,9 +17,9 @@ from modbus_connection.model import NumberField, StringField, integer
 # mean 100 Hz.
 LOWEST_RAW_MILLIHERTZ = 10_000
 
-# Steps of 0.1 Wh in 1 kWh. On E1x and E2x, a partial counter by tariff has a third
-# register (such as 32770) for the residual. The residual is the energy beyond the full
-# kWh, in steps of 0.1 Wh.
+# Number of steps of 0.1 Wh in 1 kWh. On E1x and E2x, a partial counter by tariff has a
+# third register (such as 32770) for the residual. The residual is the energy beyond the
+# full kWh, in steps of 0.1 Wh.
 RESIDUAL_STEPS_PER_KWH = 10_000
 
 

@@ -13,7 +13,7 @@ DIRECT_AMPERES = 100  # of a meter without current transformers
 # meter also measures values outside that range.
 # From phase to neutral, more than 400 V are possible if the neutral is interrupted.
 HIGHEST_VOLTS = 600
-HERTZ = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
+HERTZ_RANGE = (40, 70)  # specified: 50 Hz or 60 Hz, +/- 5 Hz (manual)
 INRUSH = 1.5  # times the highest continuous current, for some seconds
 OVERLOAD = 1.2  # times the primary current; a common rating of current transformers
 
@@ -48,7 +48,7 @@ class Limits:
         A value in a unit of energy, or without a unit, is always allowed.
         """
         if unit == "Hz":
-            return HERTZ[0] <= value <= HERTZ[1]
+            return HERTZ_RANGE[0] <= value <= HERTZ_RANGE[1]
         amperes = INRUSH * self.amperes
         power = PHASE_COUNT * HIGHEST_VOLTS * amperes
         # The neutral may carry the current of all phases. A power factor has unit "1".

@@ -132,9 +132,9 @@ class _Comparison(NamedTuple):
         """Return the last reset if the present values show it, else None.
 
         The partial total need not have fallen. If the partial total is 0, no energy
-        was counted since the reset, so the reset has the present tariff counters. If
-        the partial total is the sum of the tariff counters, the reset has tariff
-        counters of 0, as if no counter was ever reset.
+        was counted since the reset, so the tariff counters at the reset were the
+        present ones. If the partial total equals the sum of the tariff counters, the
+        tariff counters at the reset are taken as 0, as if no counter was ever reset.
         """
         if self.total_after <= self.step and not self.total_before:
             return self._reset_at(self.tariffs)
@@ -201,8 +201,8 @@ class CalculatedCounters:
         """Take the accepted partial total and the accepted tariff counters.
 
         If the partial counters by tariff were known and have become unknown, the reason
-        is returned, else None. If the tariffs in the profile have changed, the counters
-        become unknown, but no reason is returned.
+        is returned, else None. If the tariffs in the profile have changed, the partial
+        counters by tariff become unknown, but no reason is returned.
         """
         tariffs = _Tariffs.of(counters)
         if self._tariffs and self._tariffs.values.keys() != counters.keys():

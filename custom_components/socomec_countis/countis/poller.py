@@ -38,7 +38,8 @@ type PollError = ModbusError | CountisError
 IDENTITY = "identity"
 MEASUREMENTS = "measurements"
 POWER = "power"
-# s; the target age of the power, also if the measurements are read in place of it.
+# s; the target age of the power. If the poller reads the measurements in place of the
+# power, this is also the target age of the measurements.
 POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
 """Blocks that may explain implausible counters.
@@ -81,23 +82,25 @@ FIRST_TARGET = 5.0
 # all of them are read each second. The rest of each second is for retries, commands and
 # other integrations.
 FULL_BUS = 0.9
-# s until the next request to an offline meter. The first pause is the shortest one, and
-# each further pause is twice as long as the previous one, up to the longest one.
+# Seconds until the next request to an offline meter. The first pause is the shortest
+# one, and each further pause is twice as long as the previous one, up to the longest
+# one.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# s; for this time after a failed retry, any retry is less urgent than a read of power
-# that is due, because a timeout takes the time of four reads, and delays the other
-# meters.
+# s; for this time after a failed retry, the retries of all meters are less urgent than
+# a read of power that is due. The reason is that a retry with a timeout takes the time
+# of four reads, and delays the other meters.
 RETRY_SPACING = 3.0
-# s; a retry that has been due for this time is as urgent as a read of power that has
-# just become due, even if other retries have failed meanwhile.
+# s; the longest delay of a retry by failed retries, each of which begins a new
+# `RETRY_SPACING`. A retry that has been due for this time is as urgent as a read of
+# power that has just become due.
 LONGEST_SPACING = 5.0
 # s; if the pause of an offline meter is longer than this time, the due times of all its
 # blocks are cleared, so that all blocks are due when the meter is online again. The
 # integration removes the measured values 10 s after the meter went offline. On a serial
-# port, the first pause of more than 5 s usually begins earlier, about 8 s after the
-# first lost response. So if values were removed, their blocks are usually due when the
-# meter is online again.
+# port, the first pause of more than 5 s usually begins before this removal, about 8 s
+# after the first lost response. So if values were removed, their blocks are usually due
+# when the meter is online again.
 LONGEST_PAUSE_KEEPING_DUE_TIMES = 5.0
 REOPEN_PAUSE = 1.0  # s between two attempts to open a port or gateway
 FAILED_PERIOD = 60.0  # s; the longest period of a block that could not be read
@@ -128,7 +131,10 @@ class Polled:
     0 for an online meter, and after `restart_polling`.
     """
     retry_at: float = 0.0
-    """When a lost block or an offline meter is due, in s of the event loop's clock."""
+    """When a lost block or an offline meter is due, in s of the event loop's clock.
+
+    After the retry has succeeded, the time of this retry remains.
+    """
     due_at: dict[str, float] = field(default_factory=dict)
     """When each block is due again, in s of the event loop's clock.
 
@@ -160,20 +166,21 @@ class Polled:
     def urgency(self, name: str, now: float, target: float) -> float:
         """Return the ratio of the age of a block to its target age, both in s.
 
-        A block without a due time is treated as if it was last read 1 s
-        (`SHORTEST_PAUSE`) before `retry_at`. The target age of such a block is at most
-        `FIRST_TARGET`.
+        The age of a block without a due time is counted from 1 s (`SHORTEST_PAUSE`)
+        before `retry_at`, the time at which the last retry of the meter was due. The
+        target age of such a block is at most `FIRST_TARGET`.
         """
         if (due_at := self.due_at.get(name)) is not None:
             return (now - due_at + INTERVALS[name].period) / target
         return (now - self.retry_at + SHORTEST_PAUSE) / min(target, FIRST_TARGET)
 
-    def done(self, name: str, now: float, *, together: bool) -> None:
+    def plan_after_read(self, name: str, now: float, *, with_power: bool) -> None:
         """Set the time at which a block that was read is due again.
 
         If the block was read on time, it is due one period after its previous due time.
-        Otherwise, it is due one period after `now`. If `together` is True, a block with
-        a period of 1 s is due earlier if the power is due earlier.
+        Otherwise, it is due one period after `now`. `with_power` applies only to blocks
+        with a period of 1 s: if the power is due in the meantime, such a block is due
+        at the same time as the power.
         """
         self.lost_block, self.pause = None, 0
         period = INTERVALS[name].period
@@ -183,7 +190,7 @@ class Polled:
         on_time = due_at <= now < due_at + period
         next_at = (due_at if on_time else now) + period
         power_at = self.due_at.get(POWER, 0)
-        if together and period <= 1 and now < power_at < next_at:
+        if with_power and period <= 1 and now < power_at < next_at:
             next_at = power_at
         self.due_at[name] = next_at
 
@@ -195,7 +202,7 @@ class Polled:
         self.retry_at = now
         self.due_at.clear()
 
-    def failed(self, name: str, now: float) -> None:
+    def plan_after_failure(self, name: str, now: float) -> None:
         """Set the time at which a block that could not be read is due again."""
         self.lost_block, self.pause = None, 0
         self.due_at[name] = now + min(INTERVALS[name].period, FAILED_PERIOD)
@@ -206,7 +213,7 @@ class Polled:
         `name` is the block that could not be read.
         """
         if name != IDENTITY:
-            self.failed(name, now)
+            self.plan_after_failure(name, now)
         self.online, self.lost_block = False, None
         self.meter.assume_starting()
         self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
@@ -219,7 +226,7 @@ class Read(NamedTuple):
     """A read that the poller may do next."""
 
     due_at: float
-    """When the block is due, or now if it was due before; in s of the loop's clock."""
+    """When the block is due, in s of the event loop's clock; now if it is overdue."""
     rank: float
     """0 for power that has just become due, lower for a more urgent read."""
     polled: Polled
@@ -269,7 +276,8 @@ class Poller:
         while True:
             self._changed.clear()
             now = loop.time()
-            read = min(self._reads(now), key=attrgetter("due_at", "rank"), default=None)
+            reads = self._next_reads(now)
+            read = min(reads, key=attrgetter("due_at", "rank"), default=None)
             if read is None or read.due_at > now:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(read and read.due_at):
@@ -286,7 +294,7 @@ class Poller:
                 error = ModbusProtocolError("unexpected error, see the log")
                 self._set_offline(read.polled, read.block, error)
 
-    def _reads(self, now: float) -> Iterator[Read]:
+    def _next_reads(self, now: float) -> Iterator[Read]:
         """Yield the next read of each meter."""
         for polled in self._polled:
             if polled.lost_block or not polled.online:
@@ -310,9 +318,9 @@ class Poller:
                 continue  # the measurements contain the power
             due_at = polled.due_at.get(name, now)
             if due_at > first_at:
-                continue  # a read that is due earlier precedes a more urgent one
-            as_power = skips_power and name == MEASUREMENTS
-            target = POWER_TARGET if as_power else INTERVALS[name].target
+                continue  # another block is due before this one
+            replaces_power = skips_power and name == MEASUREMENTS
+            target = POWER_TARGET if replaces_power else INTERVALS[name].target
             rank = 1 - polled.urgency(name, now, target)
             if rank < lowest_rank or max(due_at, now) < first_at:
                 first_at, lowest_rank, first = max(due_at, now), rank, name
@@ -334,18 +342,23 @@ class Poller:
         except ModbusConnectionError as err:
             await self._async_connection_lost(err)
         except (ModbusError, CountisError) as err:
-            self._failed(polled, name, err, min(rank, 0))
+            self._handle_failure(polled, name, err, min(rank, 0))
         else:
-            # The measurements contain the power, and may have been read instead of it.
-            both = {MEASUREMENTS, POWER} if reading.block == MEASUREMENTS else set()
-            for each in {name} | both:
-                polled.done(each, now, together=self._reads_everything)
+            read_blocks = {name}
+            if reading.block == MEASUREMENTS:
+                # The measurements contain the power. If the power was requested,
+                # `async_read` may have read the measurements instead.
+                read_blocks |= {MEASUREMENTS, POWER}
+            for each in read_blocks:
+                polled.plan_after_read(each, now, with_power=self._reads_everything)
             # Report the identity only if no other block is polled. Otherwise, the
             # readings of the other blocks show that the meter is online.
             if polled in self._polled and (name != IDENTITY or len(polled.blocks) == 1):
                 polled.on_reading(reading)
 
-    def _failed(self, polled: Polled, name: str, err: PollError, rank: float) -> None:
+    def _handle_failure(
+        self, polled: Polled, name: str, err: PollError, rank: float
+    ) -> None:
         """Plan the next read after a failed one, and report an error that is final.
 
         `rank` is the rank of the failed read, at most 0.
@@ -354,15 +367,15 @@ class Poller:
         timed_out = isinstance(err, ModbusTimeoutError)
         is_first_attempt = not polled.lost_block and not polled.pause
         if timed_out and is_first_attempt and not self._bus.is_lossy:
-            # Except during `RETRY_SPACING`, `_reads` takes `retry_at - now` as the rank
-            # of the retry. So the retry is as urgent as the failed read, and other
-            # reads may be more urgent.
+            # The retry is as urgent as the failed read, so more urgent reads of other
+            # meters precede the retry. `retry_at` determines its rank: `_next_reads`
+            # uses `retry_at - now` as the rank, except during `RETRY_SPACING`.
             polled.lost_block, polled.retry_at = name, now + rank
             return
         if timed_out or not polled.online or isinstance(err, CountisError):
             self._set_offline(polled, name, err)
             return
-        polled.failed(name, now)
+        polled.plan_after_failure(name, now)
         if polled in self._polled and name != IDENTITY:
             polled.on_error(err, name)
 

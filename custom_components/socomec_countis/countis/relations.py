@@ -26,9 +26,9 @@ TARIFF_TOLERANCE = 5
 SAME_COUNTER_TOLERANCE = 1.1
 
 # After this number of consecutive contradictions, `POWER` is not checked any more. Our
-# choice: if the power is polled each second, ten readings take less than 10 s, because
-# the first poll reads the power twice. After 10 s of rejected readings, the integration
-# would remove the measured values.
+# choice: after 10 s of rejected readings, the integration would remove the measured
+# values. If the power is polled each second, ten readings take less than 10 s, because
+# the first poll reads the power twice.
 LASTING_CONTRADICTIONS = 10
 
 

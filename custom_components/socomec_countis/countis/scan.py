@@ -14,7 +14,7 @@ from .line_settings import SCAN_SETTINGS, LineSettings
 from .probe import PROBE_REGISTER, UNIT_IDS, Probe, planned_probes
 from .profile import Profile, async_take_profile
 
-PROFILE_ATTEMPTS = 2  # of about ten requests each; a request has its own retries
+PROFILE_ATTEMPTS = 2  # each with about ten requests, which have their own retries
 # The check for an echo needs a read without a response. The Modbus specification
 # reserves this unit ID, so hardly any device has it.
 RESERVED_UNIT_ID = 248
@@ -60,7 +60,7 @@ class Scan:
     """From 0 to 1, never decreasing."""
     probed_settings: LineSettings = field(init=False)
     """The line settings of the latest probe."""
-    unit_id: int = field(init=False)
+    probed_unit_id: int = field(init=False)
     """The unit ID of the latest probe."""
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Scan:
         self._identified: set[int] = set()
         """Unit IDs of found meters, and of devices that are not a COUNTIS."""
         self._echo_checked = False
-        self.probed_settings, self.unit_id, _ = self._probes[0]
+        self.probed_settings, self.probed_unit_id, _ = self._probes[0]
 
     @property
     def remaining_seconds(self) -> float:
@@ -96,7 +96,7 @@ class Scan:
 
     async def _async_try(self, opened: OpenBus, probe: Probe) -> None:
         """Send a probe, and identify the device that responds."""
-        self.probed_settings, self.unit_id, _ = probe
+        self.probed_settings, self.probed_unit_id, _ = probe
         self.on_change()
         began = asyncio.get_running_loop().time()
         async with opened.client(probe.unit_id) as client:
@@ -148,10 +148,11 @@ class Scan:
     async def _async_check_echo(self, opened: OpenBus) -> None:
         """Check once per scan that the adapter does not echo requests.
 
-        The check is a read from `RESERVED_UNIT_ID`, which usually has no response.
-        After the failed read, `BusUnit` tests whether the adapter echoes. After any
-        device has responded, no check is necessary. Raises `EchoError` if the adapter
-        echoes, and `ModbusConnectionError` if the port or gateway cannot be reached.
+        The check is a read from `RESERVED_UNIT_ID`, which usually fails without a
+        response. After the failed read, `BusUnit` tests whether the adapter echoes. If
+        any device has responded, the adapter does not echo. Raises `EchoError` if the
+        adapter echoes, and `ModbusConnectionError` if the port or gateway cannot be
+        reached.
         """
         if self._echo_checked or opened.bus.responded:
             return
