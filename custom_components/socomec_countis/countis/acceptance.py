@@ -25,20 +25,21 @@ async def async_check_counters(
 ) -> tuple[str | None, tuple[Correction, ...]]:
     """Accept or reject the counters of a block that was just read.
 
-    The request was sent at `at`. If `is_last` is False, the caller reads a rejected
-    block again at once. `was_rejected_before` is True if the block was already rejected
-    before the current `Meter.async_read`.
+    The request was sent at `at`. `is_last` is True if this was the last attempt of the
+    caller to read the block. `was_rejected_before` is True if the block was already
+    rejected before the current `Meter.async_read`.
 
     Returns a pair: the reason for a rejection (None if accepted), and the corrections
-    (empty if rejected). A correction is the replacement of an accepted value by a
-    reading that is implausible even at full power. Raises `AnotherMeterError` and
-    `ModbusError`.
+    (empty if rejected). A correction contains an accepted value and the reading that
+    replaced it. Only a reading that is implausible even at full power causes a
+    correction. Raises `AnotherMeterError` and `ModbusError`.
 
     Implausible readings that agree with each other are a level (see `plausibility`). If
     the user confirmed the level, the level is accepted with the next reading that
-    agrees. Otherwise, the level has to last, and must not contradict the counters in
-    the other resolution (10 Wh or 1 kWh). Then the level is accepted, except its held
-    counters (see `CounterCheck.extend_level`).
+    agrees. An unconfirmed level is accepted once it has lasted for `ACCEPTED_AFTER`
+    (after a restart `ACCEPTED_AFTER_RESTART`), unless it contradicts the counters in
+    the other resolution (10 Wh or 1 kWh). The held counters of the level stay rejected
+    (see `CounterCheck.extend_level`).
     """
     if block.implausible_reason:
         return block.implausible_reason, ()
@@ -57,7 +58,7 @@ async def async_check_counters(
     if not is_last:
         return f"implausible: {rejected}", ()
     if not was_rejected_before:
-        # The next readings are checked with this evidence.
+        # The checks of the next readings use the evidence that is gathered here.
         await _async_gather_evidence(meter)
     # While the evidence was read, a command may have read the block, and accepted its
     # counters. Then `rejected` is out of date.
@@ -97,11 +98,12 @@ async def _async_gather_evidence(meter: Meter) -> None:
 async def _async_resolutions_agree(
     meter: Meter, name: str, block: CounterBlock
 ) -> bool:
-    """Read the block in its other resolution, and return whether the counters agree.
+    """Return whether `block` agrees with its counters in the other resolution.
 
-    `block` was read before, and is not read again. If `block` is split (`Block.split`),
-    the block in the other resolution is split as well, because both have the same
-    reserved registers. Returns True if the meter does not support the other resolution.
+    The counters of `block` were just read. Only the counters in the other resolution
+    are read here. If `block` is split (`Block.split`), this read is split as well,
+    because the same registers are reserved in both resolutions. Returns True if the
+    meter does not support the other resolution.
     """
     for block_type in BLOCK_TYPES[name]:
         other = block_type(meter.modbus_unit, split=block.split)

@@ -1,9 +1,10 @@
-"""The evidence of a meter about a gap: a time in which its counters were not read.
+"""The evidence of a meter about a gap.
 
-An energy curve is the distribution of energy over a gap. The best source of an energy
-curve is the load curve of the meter. The second-best source is the energies of days and
-weeks. A source is used only if it agrees with the counters. If neither source is used,
-the energy is distributed evenly between the known readings.
+A gap is a time in which the counters of the meter were not read. An energy curve is the
+distribution of energy over a gap. The best source of an energy curve is the load curve
+of the meter. The second-best source is the energies of days and weeks. A source is used
+only if it agrees with the counters. If neither source is used, the energy is
+distributed evenly between the known readings.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,13 +26,16 @@ from .meter import Meter
 from .registers import TARIFF_COUNTERS
 
 # Fraction of the energy of a gap by which the load curve may differ from the counters.
-# Our choice: in a short gap, a missing or shifted record makes a difference larger than
-# this fraction.
+# Our choice: if a short gap has a missing or shifted record, the difference is larger,
+# so the load curve is not used.
 LOAD_CURVE_TOLERANCE = 0.05
-STEPS_OF_TOLERANCE = 2  # in a difference, both readings are rounded to a step
+# Steps by which a difference of two readings may be wrong, because each of the readings
+# is rounded to a step.
+STEPS_OF_TOLERANCE = 2
 
-# Records of the load curve from this time before a gap are also used, because they help
-# to show whether the clock of the meter followed a change of local time. Our choice.
+# The part of the load curve that is used begins this long before a gap. The records
+# before the gap help to show whether the clock of the meter followed a change of local
+# time. Our choice.
 BEFORE_GAP = timedelta(days=2)
 
 DAY = timedelta(days=1)
@@ -125,20 +129,21 @@ class Evidence:
             if match.energy > 0 and abs(match.energy - match.counted) <= tolerance:
                 points = self._load_points(gap, match.times)
                 return EnergyCurve.of_energies(Source.LOAD_CURVE, points)
-        readings = _with_ends(_possible(gap.readings, gap), gap)
+        readings = _with_ends(_agreeing_points(gap.readings, gap), gap)
         midnights = sorted(self._midnights(counter, gap.tolerance))
-        # A reading is certain. A midnight depends on the clock of the meter, so it has
-        # to agree with the readings before and after it.
-        possible = [
+        # The time of a midnight depends on the clock of the meter, which may be wrong.
+        # So each midnight has to agree with the readings before and after it.
+        agreeing_midnights = [
             midnight
             for (begin, before), (end, after) in pairwise(readings)
-            for midnight in _possible(
+            for midnight in _agreeing_points(
                 midnights,
                 replace(gap, begin=begin, end=end, before=before, after=after),
             )
         ]
-        source = Source.PERIODS if possible else Source.EVEN
-        return EnergyCurve.of_energies(source, sorted([*readings, *possible]))
+        source = Source.PERIODS if agreeing_midnights else Source.EVEN
+        points = sorted([*readings, *agreeing_midnights])
+        return EnergyCurve.of_energies(source, points)
 
     def best_match(self, gap: CounterGap, zone: tzinfo) -> LoadCurveMatch | None:
         """Return the match whose energy is closest to that of the counter.
@@ -228,8 +233,8 @@ class Evidence:
         if value is None or today is None or yesterday is None:
             return
         day = self.displayed.replace(hour=0, minute=0, second=0, microsecond=0)
-        yield self._seconds(day), value - today
-        yield self._seconds(day - DAY), value - today - yesterday
+        yield self._timestamp_of(day), value - today
+        yield self._timestamp_of(day - DAY), value - today - yesterday
         week, last_week = energy("this_week"), energy("last_week")
         monday = day - day.weekday() * DAY
         counted_since = [(day, today), (day - DAY, today + yesterday)]
@@ -245,8 +250,8 @@ class Evidence:
             if monday <= midnight
         )
         if begins_on_monday:
-            yield self._seconds(monday), value - week
-            yield self._seconds(monday - WEEK), value - week - last_week
+            yield self._timestamp_of(monday), value - week
+            yield self._timestamp_of(monday - WEEK), value - week - last_week
 
     def _displayed_at(self, time: float) -> datetime:
         """Return the time that the meter displayed at `time`.
@@ -256,28 +261,28 @@ class Evidence:
         """
         return self.displayed - timedelta(seconds=self.at - time)
 
-    def _seconds(self, displayed: datetime) -> float:
+    def _timestamp_of(self, displayed: datetime) -> float:
         """Return the time in s since 1970 at which the meter displayed a time."""
         return self.at - (self.displayed - displayed).total_seconds()
 
 
-def _possible(points: Iterable[Point], gap: CounterGap) -> list[Point]:
+def _agreeing_points(points: Iterable[Point], gap: CounterGap) -> list[Point]:
     """Return the points within a gap that agree with the counter of the gap.
 
     `points` are sorted by time. The limits of a value are the value of the previous
     returned point (`gap.before` for the first point) and `gap.after`. If a value is
     outside the limits by at most `gap.tolerance`, the nearer limit replaces the value.
-    If the difference is larger, the point is left out.
+    If the value is further outside, the point is left out.
     """
     time, value = gap.begin, gap.before
-    possible: list[Point] = []
+    agreeing: list[Point] = []
     for new_time, new_value in points:
         corrected = min(max(new_value, value), gap.after)
-        is_possible = abs(new_value - corrected) <= gap.tolerance
-        if time < new_time < gap.end and is_possible:
+        agrees = abs(new_value - corrected) <= gap.tolerance
+        if time < new_time < gap.end and agrees:
             time, value = new_time, corrected
-            possible.append((time, value))
-    return possible
+            agreeing.append((time, value))
+    return agreeing
 
 
 def _with_ends(points: Iterable[Point], gap: CounterGap) -> list[Point]:

@@ -5,7 +5,7 @@ the beginning or the end of its period, and whether the date is local time or UT
 module finds the meanings for which the newest complete record agrees with the clock of
 the meter: the period of this record has ended, and the next period has not ended. For
 some integration periods and time zones, several meanings are possible. Then the caller
-compares the counter with the energy of each meaning.
+calculates the energy of a gap with each meaning, and compares it with the counter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,9 @@ from .load_curve import LoadCurve
 
 # s; a meter may store a record up to this long after the end of its period. The
 # calculated end of the period may also be up to this long in the future. Our choice.
-NEWEST_TOLERANCE = 60
+NEWEST_RECORD_TOLERANCE = 60
 HOUR = 3600  # s
-# Today, each time zone changes at a multiple of 15 min in UTC.
+# In all present time zones, the local time changes only at multiples of 15 min in UTC.
 CHANGE_STEP = timedelta(minutes=15)
 
 
@@ -46,7 +46,7 @@ def possible_times(
     meter displays at `now`. `zone` is the time zone of the user.
 
     A meaning agrees if the period of the newest complete record has ended, but the next
-    period has not ended. The tolerance of both times is `NEWEST_TOLERANCE`.
+    period has not ended. The tolerance of both times is `NEWEST_RECORD_TOLERANCE`.
     """
     complete = [index for index, each in enumerate(curve.records) if each.is_complete]
     period = curve.period.total_seconds()
@@ -54,7 +54,7 @@ def possible_times(
         return
     dates = [record.time for record in curve.records]
     changes = _zone_changes(zone, dates[0] - timedelta(days=1), now)
-    # For each `date_is_end`: the dates at which the periods begin.
+    # The dates at which the periods begin, by `date_is_end`.
     possible_start_dates = {True: [date - curve.period for date in dates], False: dates}
     followed = {
         date_is_end: [
@@ -64,14 +64,15 @@ def possible_times(
         ]
         for date_is_end, start_dates in possible_start_dates.items()
     }
-    for is_utc, offset in _offsets(_seconds(displayed) - now, _zone_offset(zone, now)):
+    display_ahead = _timestamp_as_utc(displayed) - now
+    for is_utc, offset in _offsets(display_ahead, _zone_offset(zone, now)):
         if is_utc and any(followed.values()):
             continue  # because dates in UTC neither leave out nor repeat an hour
         for date_is_end, start_dates in possible_start_dates.items():
-            starts = [_seconds(each) - offset for each in start_dates]
+            starts = [_timestamp_as_utc(each) - offset for each in start_dates]
             starts = _corrected_starts(starts, start_dates, followed[date_is_end])
             age = now - (starts[complete[-1]] + period)
-            if -NEWEST_TOLERANCE <= age < period + NEWEST_TOLERANCE:
+            if -NEWEST_RECORD_TOLERANCE <= age < period + NEWEST_RECORD_TOLERANCE:
                 follows_zone = bool(followed[date_is_end])
                 yield LoadTimes(date_is_end, is_utc, follows_zone, starts)
 
@@ -111,7 +112,7 @@ def _zone_changes(zone: tzinfo, since: datetime, now: float) -> list[_ZoneChange
     """Return the changes of a time zone from `since` until `now`, in their order."""
     changes: list[_ZoneChange] = []
     step = CHANGE_STEP.total_seconds()
-    moment = datetime.fromtimestamp(_seconds(since) // step * step, UTC)
+    moment = datetime.fromtimestamp(_timestamp_as_utc(since) // step * step, UTC)
     before = moment.astimezone(zone)
     while (moment := moment + CHANGE_STEP).timestamp() <= now:
         after = moment.astimezone(zone)
@@ -176,6 +177,6 @@ def _zone_offset(zone: tzinfo, at: float) -> float:
     return offset.total_seconds()
 
 
-def _seconds(displayed: datetime) -> float:
+def _timestamp_as_utc(displayed: datetime) -> float:
     """Return a time without a time zone as s since 1970, as if it were UTC."""
     return displayed.replace(tzinfo=UTC).timestamp()

@@ -41,7 +41,7 @@ PROBE_ATTEMPTS = 2  # a damaged response is retried, a timeout is not
 # The menu of a meter offers 1 to 255. Modbus allows only 1 to 247.
 UNIT_IDS = range(1, 256)
 # This number of unit IDs is probed first, with all settings. Our choice: most
-# installations number the meters from 1. A higher number delays the probes of the other
+# installations number the meters from 1. A higher count delays the probes of the other
 # unit IDs. If there are 12 settings, each of the first unit IDs takes 1 s more, for 13
 # additional probes.
 FIRST_UNIT_ID_COUNT = 16
@@ -75,8 +75,8 @@ class Probe(NamedTuple):
     async def async_send(self, bus: Bus, client: ModbusUnit) -> bool:
         """Send the probe, and return whether a device responds.
 
-        A Modbus exception is a response, too. If the responses to all `PROBE_ATTEMPTS`
-        are damaged, the result is False. Raises `ModbusConnectionError`.
+        A Modbus exception is a response, too. If the responses to all attempts
+        (`PROBE_ATTEMPTS`) are damaged, returns False. Raises `ModbusConnectionError`.
         """
         timeout = bus.response_timeout
         if bus.framing == "rtu":
@@ -131,7 +131,8 @@ def planned_probes(
     first_ids = unit_ids[:FIRST_UNIT_ID_COUNT]
     passes = [(settings[0], first_ids), *((each, first_ids) for each in settings)]
     passes += [(each, unit_ids) for each in settings]
-    if len(settings) == 1:  # then a first pass of the first unit IDs gains nothing
+    if len(settings) == 1:
+        # The pass of all unit IDs begins with `first_ids`, so no pass precedes it.
         passes = [(settings[0], unit_ids), (settings[0], first_ids)]
     for each, ids_of_pass in passes:
         yield from (Probe(each, unit_id) for unit_id in ids_of_pass)

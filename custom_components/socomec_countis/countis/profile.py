@@ -89,7 +89,7 @@ class Profile:
     is_producer: bool = False
     """Whether more energy was produced than consumed when the profile was taken."""
     relations: frozenset[str] = frozenset()
-    """The relations (of a total and its parts, `relations.py`) that are satisfied."""
+    """The relations between registers (`relations.py`) that the meter satisfies."""
     tariff_count: int | None = None
     """The number of tariffs (51200), None if the meter does not report it."""
     primary_current: float | None = None
@@ -218,14 +218,14 @@ async def async_take_profile(
 ) -> Profile:
     """Return the profile of the meter at this unit, in about ten requests.
 
-    `expected` is the serial number of the only meter to accept. `previous` is an older
-    profile of the same meter. The measurements are required, and also the counter
-    blocks that `previous` contains.
+    `expected` is the serial number that the meter must have, None for any. `previous`
+    is an older profile of the same meter. The measurements are required, and also the
+    counter blocks that `previous` contains.
 
     Raises `NotACountisError` if the device is not a COUNTIS, and `AnotherMeterError`
     for another meter. Raises `ModbusError` if a required block is not available,
-    because the meter may be starting. Also raises it if a response is lost or damaged,
-    unless the block is in `OPTIONAL_BLOCKS` and is not required.
+    because the meter may be starting. A lost or damaged response also raises
+    `ModbusError`, except for a block in `OPTIONAL_BLOCKS` that is not required.
     """
     identity = await _async_identify(unit)
     profile = Profile(identity={} if identity is None else identity.values)
@@ -242,7 +242,7 @@ async def async_take_profile(
         names.remove("partial_tariffs")
     for name in names:
         try:
-            block = await _async_find(name, unit)
+            block = await _async_find_block(name, unit)
         except ModbusTimeoutError, ModbusProtocolError:
             if name not in OPTIONAL_BLOCKS or name in required:
                 raise
@@ -273,7 +273,7 @@ def _require_serial_number(expected: str | None, found: str | None) -> None:
 
 async def _async_identify(unit: ModbusUnit) -> Identity | None:
     """Return block 50000 of a COUNTIS, None if the device does not support it."""
-    identity = await _async_supported(Identity, unit)
+    identity = await _async_read_if_supported(Identity, unit)
     if identity is None:
         return None
     if not any(identity.values.values()):
@@ -291,16 +291,16 @@ async def _async_identify(unit: ModbusUnit) -> Identity | None:
     return identity
 
 
-async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
+async def _async_find_block(name: str, unit: ModbusUnit) -> Block | None:
     """Return the block of this name, in the best class that the meter supports.
 
-    If the meter has counters in both resolutions, the high resolution is used only if
-    its counters agree with those in low resolution. Returns None if the meter supports
-    none of the classes.
+    If the meter has counters in both resolutions, their values are compared. If they
+    differ, the low resolution is used. Returns None if the meter supports none of the
+    classes.
     """
     types = BLOCK_TYPES[name]
     if name not in OPTIONAL_BLOCKS and name in COUNTER_BLOCKS:
-        high, low = [await _async_supported(each, unit) for each in types]
+        high, low = [await _async_read_if_supported(each, unit) for each in types]
         if isinstance(high, CounterBlock) and isinstance(low, CounterBlock):
             return high if same_counters(high, low) else low
         return high or low
@@ -309,12 +309,14 @@ async def _async_find(name: str, unit: ModbusUnit) -> Block | None:
         # For "energies" and "tariffs" (above) and for the identity, only the exceptions
         # that `read_optional` handles mean this.
         with suppress(ModbusExceptionError):
-            if (found := await _async_supported(each, unit)) is not None:
+            if (found := await _async_read_if_supported(each, unit)) is not None:
                 return found
     return None
 
 
-async def _async_supported[B: Block](block_type: type[B], unit: ModbusUnit) -> B | None:
+async def _async_read_if_supported[B: Block](
+    block_type: type[B], unit: ModbusUnit
+) -> B | None:
     """Read a block and return it, None if the meter does not support the block.
 
     The tables leave open whether a meter refuses requests with reserved registers, so a

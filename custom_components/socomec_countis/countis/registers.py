@@ -161,7 +161,7 @@ class Measurements(Block):
 
 
 class MainMeasurements(Measurements):
-    """The part with the measurements of all entities that are enabled by default.
+    """The part of `Measurements` for the entities that are enabled by default.
 
     A request for fewer registers leaves more bus time for other blocks.
     """
@@ -179,8 +179,8 @@ class Power(Measurements):
     def implausible_reason(self) -> str | None:
         """Return a reason if all values are 0 or not available, else None.
 
-        This is possible without a load, or while the meter is starting. Only the
-        frequency in `Measurements` shows which is the case.
+        The meter returns such values without a load, and while it is starting. Only
+        the frequency in `Measurements` distinguishes these two cases.
         """
         return None if any(self.values.values()) else "all powers are 0 or unknown"
 

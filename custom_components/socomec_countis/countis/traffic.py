@@ -57,9 +57,8 @@ class Traffic:
         if isinstance(err, ModbusProtocolError):
             self.damaged += 1
             return err
-        # `ModbusTimeoutError` is a subclass of OSError. A timeout gets here only if the
-        # client is not connected, because a timeout of a connected client is counted
-        # above.
+        # OSError includes a timeout of a client that is not connected, because
+        # `ModbusTimeoutError` is a subclass.
         if isinstance(err, OSError) or not connected:
             return ModbusConnectionError(str(err))
         # If a client does not check whether a response belongs to the request, it may

@@ -70,11 +70,11 @@ class BusUnit:
         """Whether the last read had a response, None before the first read.
 
         A refused read, or a read that failed with a lost connection, does not change
-        this.
+        the value.
         """
         self._lost = False
         """Whether a response to a read was lost or damaged since the last valid one."""
-        self._late: set[tuple[int, int]] = set()
+        self._late_reads: set[tuple[int, int]] = set()
         """Reads (register address and count) whose response may still arrive."""
         self._late_until = 0.0
         """Until when these responses may arrive, in s of the event loop's clock."""
@@ -132,8 +132,8 @@ class BusUnit:
         request = (address, count)
         if self._background:
             await self._bus.async_wait_for_pause()
-        await self._async_wait_for_late(
-            {other for other in self._late - {request} if other[1] == count}
+        await self._async_wait_for_late_responses(
+            {other for other in self._late_reads - {request} if other[1] == count}
         )
         try:
             words = await self._bus.async_request(
@@ -146,22 +146,26 @@ class BusUnit:
             )
         except ModbusExceptionError:
             self._bus.responded = True
-            if not await self._async_wait_for_late(self._late - {request}):
+            if not await self._async_wait_for_late_responses(
+                self._late_reads - {request}
+            ):
                 raise
             return await self._async_read(address, count)
         except BaseException:
-            self._late.add(request)
+            self._late_reads.add(request)
             raise
         finally:
             # The response to this request may still arrive in two cases: no valid
             # response was received, or the received one may belong to an earlier equal
             # request.
-            if request in self._late:
+            if request in self._late_reads:
                 self._late_until = asyncio.get_running_loop().time() + LATE_SECONDS
         self._bus.responded = True
         return words
 
-    async def _async_wait_for_late(self, reads: Collection[tuple[int, int]]) -> bool:
+    async def _async_wait_for_late_responses(
+        self, reads: Collection[tuple[int, int]]
+    ) -> bool:
         """Wait until no late response to `reads` can arrive any more.
 
         Returns whether such a response was possible when the wait began.
@@ -171,7 +175,7 @@ class BusUnit:
             if not reads:
                 return False
             await asyncio.sleep(seconds)
-        self._late.clear()
+        self._late_reads.clear()
         return seconds > 0
 
     async def _async_check_echo(self) -> None:
@@ -216,10 +220,10 @@ class BusUnit:
         )
 
     async def _async_write(self, call: Call[None], characters: int) -> None:
-        """Write when no late response can arrive.
+        """Wait until no late response can arrive, then write.
 
-        If the write did not wait, its read-back could accept a late response to an
+        Without the wait, the read-back of the write could accept a late response to an
         earlier equal read, with the values from before the write.
         """
-        await self._async_wait_for_late(self._late)
+        await self._async_wait_for_late_responses(self._late_reads)
         await self._bus.async_request(self._unit_id, self._client, call, characters)
