@@ -1170,7 +1170,7 @@ async def test_reconfigured_bus_that_its_scan_cannot_unload_is_named(
     )
     assert result["description_placeholders"] == {"name": entry.title}
     (scan,) = bus_scan.scans(hass).values()
-    assert not scan.can_be_continued
+    assert not scan.can_be_shown
     # Wait until the poller of the entry and its last request have ended.
     await hass.async_stop(force=True)
     await asyncio.sleep(1)

@@ -45,11 +45,11 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions here, so that they exist even before a bus is added."""
+    """Register the actions, which exist even before a bus is added."""
     async_setup_services(hass)
 
     @callback
-    def on_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
+    def on_entry_change(change: ConfigEntryChange, entry: ConfigEntry) -> None:
         # If another integration uses the port with other line settings, the entry has
         # an issue, and Home Assistant retries the set-up. If the user disables such an
         # entry, its state becomes `NOT_LOADED`, but Home Assistant does not call
@@ -57,7 +57,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
         if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
             delete_issues(hass, entry.entry_id, LINE_CONFLICT)
 
-    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, on_change)
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, on_entry_change)
     return True
 
 
@@ -124,8 +124,8 @@ async def async_remove_config_entry_device(
 ) -> bool:
     """Allow a user to delete a device, unless it is the bus or one of its meters.
 
-    A meter that was replaced by one with another serial number is no longer a meter of
-    the bus, but its device remains.
+    If a meter was replaced by one with another serial number, the device of the old
+    meter remains until the user deletes it.
     """
     in_use = {bus_identifier(entry), *map(meter_identifier, meter_subentries(entry))}
     return in_use.isdisjoint(identifier for _, identifier in device.identifiers)

@@ -39,7 +39,8 @@ class OnlineDescription(CountisEntityDescription, BinarySensorEntityDescription)
 
 ONLINE = OnlineDescription(
     key="online",
-    # `BLOCK_OF` contains all quantities, so each meter has this entity.
+    # `BLOCK_OF` contains all quantities. Each meter supports some of these quantities,
+    # so each meter has this entity.
     needs=BLOCK_OF,
     device_class=BinarySensorDeviceClass.CONNECTIVITY,
     entity_category=EntityCategory.DIAGNOSTIC,
@@ -90,7 +91,7 @@ class CountisPhase(CountisEntity, BinarySensorEntity):
     def is_on(self) -> bool | None:
         """Return whether the voltage is above the limit.
 
-        While the phase is present, the limit is `ABSENT_VOLTS`, otherwise it is
+        If the last state was on, the limit is `ABSENT_VOLTS`, otherwise it is
         `PRESENT_VOLTS`. If the voltage is not available, the last state remains.
         """
         if (volts := self.quantity_value) is not None:

@@ -23,25 +23,25 @@ from .countis import Scan
 
 _LOGGER = logging.getLogger(__name__)
 
-# s after the end of a scan. In this time, a dialog offers the result if no dialog has
-# shown it yet. Our choice: enough for a user who does something else during the scan,
-# and then returns.
+# s; after the end of a scan, a dialog offers the result for this time, unless a dialog
+# has already shown the result. Our choice: enough for a user who does something else
+# during the scan, and then returns.
 KEPT_SECONDS = 1800
 
 type Work = Callable[[], Coroutine[Any, Any, None]]
 """The coroutine function of a task."""
 type StartTask = Callable[[Work, str], asyncio.Task[None]]
-"""Starts the coroutine function as a task with this name."""
+"""Starts a coroutine function as a task. The text is the name of the task."""
 type PausePolling = Callable[[], AbstractAsyncContextManager[None]]
-"""Returns a context that stops the polling of a bus, or that has no effect."""
+"""Returns a context that stops the polling of a bus if a scan needs this."""
 
 
 @dataclass(frozen=True)
 class ScanRequest:
     """The input for a scan.
 
-    If the latest scan of the bus has an equal request and can be continued, a dialog
-    shows this scan instead of a new one.
+    If the latest scan of the bus has an equal request and can still be shown, a
+    dialog shows this scan instead of starting a new one.
     """
 
     form: str
@@ -49,9 +49,9 @@ class ScanRequest:
     entered: BusData
     """The values that the user entered in this form.
 
-    If another dialog that adds or reconfigures the bus continues the scan, its form
-    shows these values. If a dialog that adds meters to a configured bus continues the
-    scan, its form is empty.
+    Another dialog can show the scan, and then show its own form again. In a dialog that
+    adds or reconfigures the bus, that form contains these values. In a dialog that adds
+    meters to a configured bus, that form is empty.
     """
     fixed_data: BusData
     """The data of the bus, without the line settings that the scan has to find."""
@@ -63,9 +63,10 @@ class ScanRequest:
 
 @dataclass(eq=False)
 class BusScan:
-    """A task that scans one bus, with the request of a dialog.
+    """A scan of one bus, which runs as a task.
 
-    `scan` finds the meters, and has the progress and the result.
+    A dialog creates the `request`. `scan` finds the meters, and contains the progress
+    and the result.
     """
 
     hass: HomeAssistant
@@ -77,11 +78,11 @@ class BusScan:
     """
     scan: Scan
     start_task: StartTask
-    polling_paused: PausePolling
-    """Returns a context that stops the polling of the bus.
+    pause_polling: PausePolling
+    """Returns a context that stops the polling of the bus during the scan.
 
-    If the scan can run while the bus is polled, or if the bus is not polled, the
-    context has no effect.
+    If the bus is not polled, or can be polled during the scan, the context has no
+    effect.
     """
     listeners: set[Callable[[], None]] = field(default_factory=set, init=False)
     """The functions to call at each change of the progress."""
@@ -93,7 +94,7 @@ class BusScan:
     """When the scan ended, in s of the event loop's clock."""
 
     def start(self) -> None:
-        """Start the scan, and register it in `scans` as the latest of its bus.
+        """Start the scan, and register it in `scans` as the latest scan of its bus.
 
         Raises the errors of `start_task`.
         """
@@ -102,14 +103,14 @@ class BusScan:
         scans(self.hass)[bus_unique_id(self.data)] = self
 
     def unstarted_copy(self) -> BusScan:
-        """Return a scan with the same request, without starting it."""
+        """Return a new scan with the same request, which is not started yet."""
         # `replace` does not copy `init=False` fields, such as the progress and result.
         scan = replace(self.scan)
         return replace(self, scan=scan)
 
     @property
     def is_running(self) -> bool:
-        """Return whether the task has not ended yet. Call `start` before."""
+        """Return whether the task has not ended yet. Call `start` first."""
         return not self._task.done()
 
     @property
@@ -118,12 +119,12 @@ class BusScan:
         return self._task.cancelled()
 
     @property
-    def can_be_continued(self) -> bool:
-        """Return whether a dialog can continue to show the scan.
+    def can_be_shown(self) -> bool:
+        """Return whether a dialog can show the progress or the result of the scan.
 
-        This is possible while the scan is running. It is also possible for
-        `KEPT_SECONDS` after the end, unless a dialog has shown the result or the scan
-        was stopped.
+        The progress can be shown while the scan is running. The result can be shown for
+        `KEPT_SECONDS` after the end, unless a dialog has already shown the result, or
+        the scan was stopped.
         """
         if self.is_running:
             return True
@@ -141,7 +142,7 @@ class BusScan:
 
     async def _async_run(self) -> None:
         try:
-            async with self.polling_paused():
+            async with self.pause_polling():
                 await self.scan.async_run()
         except (HomeAssistantError, *BUS_ERRORS) as err:
             self.error = err

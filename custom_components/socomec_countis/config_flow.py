@@ -57,7 +57,7 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     async def async_step_user(self, user_input: UserInput = None) -> ConfigFlowResult:
         for scan in reversed(scans(self.hass).values()):
             # Only a form that adds a bus has a connection type as its step ID.
-            if scan.request.form in CONNECTION_TYPES and scan.can_be_continued:
+            if scan.request.form in CONNECTION_TYPES and scan.can_be_shown:
                 self.shown_scan = scan
                 self.form, self.entered = scan.request.form, scan.request.entered
                 return self.async_show_menu(

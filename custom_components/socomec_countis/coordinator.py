@@ -81,20 +81,19 @@ OFFLINE_ISSUE_SECONDS = 3600
 # after 60 s (`ACCEPTED_AFTER`), and then need no issue.
 REJECTED_ISSUE_SECONDS = 600
 
-# s between two saves of counters that rise slowly (see `_save`), to write less to the
-# disk. After a power cut, older saved values are no disadvantage: the plausibility
-# limit of the first readings rises with the age of the saved values.
+# Seconds between two saves of counters that rise slowly (see `_save`), to write less to
+# the disk. After a power cut, the age of the saved values is no disadvantage: the
+# plausibility limit of the first readings rises with this age.
 SAVE_SECONDS = 300
 
-# s between two attempts to take the profile again, if the profile is outdated or the
-# meter contradicts it. Our choice, because an attempt needs about ten requests.
+# Seconds between two attempts to take the profile again, if the profile is outdated or
+# the meter contradicts it. Our choice, because an attempt needs about ten requests.
 PROFILE_PERIOD = 3600
 
-# The number of readings in a wiring check, and the pause between two readings in s. If
-# the sign of a power changes between the readings, the check is inconclusive. Our
-# choice: the pauses take only 4 s in total.
+# The number of readings in a wiring check. Several readings show whether the sign of a
+# power changes. If it changes, the check is inconclusive.
 WIRING_READINGS = 5
-WIRING_SECONDS = 1.0
+WIRING_SECONDS = 1.0  # s; the pause between two readings. Our choice: 4 s in total
 
 STORAGE_VERSION = 1
 
@@ -147,11 +146,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         partial_tariffs: PartialTariffs,
         *,
         demand: MeterDemand,
-        on_wanted_changed: CALLBACK_TYPE,
+        on_wanted_quantities_changed: CALLBACK_TYPE,
     ) -> None:
         """Initialize the coordinator with the stored data of the meter.
 
-        Entities call `on_wanted_changed` when they are added or removed.
+        Entities call `on_wanted_quantities_changed` when they are added or removed.
         """
         super().__init__(hass, _LOGGER, config_entry=entry, name=subentry.title)
         self.subentry = subentry
@@ -161,7 +160,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self.polled = Polled(meter, self.on_reading, self.on_error)
         self.data = self.counters
         self.meter_gaps = MeterGaps(self)
-        self.on_wanted_changed = on_wanted_changed
+        self.on_wanted_quantities_changed = on_wanted_quantities_changed
         self.wiring_lock = asyncio.Lock()
         """Held during a wiring check."""
         self.is_checking_wiring = False
@@ -172,11 +171,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """By block: when the request for its latest reading was sent."""
         self._failing_since: dict[str, float] = {}
         """By block: when its read errors began."""
-        self._expired: set[str] = set()
+        self._expired_blocks: set[str] = set()
         """The blocks of the online meter that could not be read for `HOLD_SECONDS`."""
-        self._rejected_at: dict[str, float] = {}
+        self._unaccepted_since: dict[str, float] = {}
         """By block: since when its counters were rejected or could not be read."""
-        self._reported: set[str] = set()
+        self._listed_counters: set[str] = set()
         """The counters that the issue for rejected counters lists."""
         self._error: PollError | None = None
         """Why the meter is offline, None if it is online."""
@@ -211,7 +210,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
 
         None before the first accepted reading, unless the meter is shown as offline. If
         the meter goes offline, the result stays True for `HOLD_SECONDS`, because the
-        measured values are shown until then.
+        measured values are still shown.
         """
         if not self.last_update_success:
             return False
@@ -278,8 +277,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._requested_at[block] = reading.requested_at
         self._set_online()
         self._failing_since.pop(block, None)
-        if block in self._expired:
-            self._expired.discard(block)
+        if block in self._expired_blocks:
+            self._expired_blocks.discard(block)
             _LOGGER.info("%s: the %s can be read again", self.name, block)
         for correction in reading.corrections:
             _LOGGER.warning(
@@ -315,8 +314,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         self._set_online()
         now = self.hass.loop.time()
         since = self._failing_since.setdefault(block, now)
-        if now - since >= HOLD_SECONDS and block not in self._expired:
-            self._expired.add(block)
+        if now - since >= HOLD_SECONDS and block not in self._expired_blocks:
+            self._expired_blocks.add(block)
             _LOGGER.warning("%s: the %s cannot be read: %s", self.name, block, error)
             counters = self.counters
             self.data = {
@@ -333,7 +332,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self._error = None
             if not self.last_update_success:
                 _LOGGER.info("%s responds again", self.name)
-            self._cancel_timer(self._expire)
+            self._cancel_timer(self._show_offline)
             self._cancel_timer(self._report_offline)
             self._delete_issues(*METER_OFFLINE, ANOTHER_METER)
             self._delete_issues_of_bus()
@@ -344,7 +343,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             # The entities already show the meter as offline, so update the reason now.
             self.last_exception = self.failure(UpdateFailed, error)
             self.async_update_listeners()
-        self._start_timer(HOLD_SECONDS, self._expire)
+        self._start_timer(HOLD_SECONDS, self._show_offline)
         if isinstance(error, AnotherMeterError):
             # A meter responds at this unit ID, so the bus is not offline.
             self.reset_offline_issue()
@@ -357,18 +356,18 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
             self._start_timer(OFFLINE_ISSUE_SECONDS, self._report_offline)
 
     @callback
-    def _expire(self, now: datetime) -> None:
+    def _show_offline(self, now: datetime) -> None:
         """Remove all measured values, because the meter is offline."""
         assert self._error is not None  # noqa: S101
         self.data = self.counters
         self._failing_since.clear()
-        self._expired.clear()
-        # When the meter is online again, `REJECTED_ISSUE_SECONDS` begins again for each
-        # block. The blocks in the issue for rejected counters are an exception, so that
-        # this issue stays.
-        reported = {BLOCK_OF[name] for name in self._reported}
-        for block in self._rejected_at.keys() - reported:
-            del self._rejected_at[block]
+        self._expired_blocks.clear()
+        # When the meter is online again, `REJECTED_ISSUE_SECONDS` have to pass again
+        # before the issue for rejected counters lists a block. Blocks that this issue
+        # already lists are an exception, so that the issue stays.
+        listed_blocks = {BLOCK_OF[name] for name in self._listed_counters}
+        for block in self._unaccepted_since.keys() - listed_blocks:
+            del self._unaccepted_since[block]
         self.async_set_update_error(self.failure(UpdateFailed, self._error))
 
     @callback
@@ -399,7 +398,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         )
 
     def _start_timer(self, seconds: float, action: Callable[[datetime], None]) -> None:
-        """Call `action` once after this time, unless its timer was already started.
+        """Call `action` once after `seconds`, unless its timer was already started.
 
         After `_cancel_timer`, the timer can be started again.
         """
@@ -456,7 +455,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         return {
             name: readings
             for name, readings in self.rejected_counters.items()
-            if readings[1] is not None or name in self._reported
+            if readings[1] is not None or name in self._listed_counters
         }
 
     def _check_rejected(self) -> None:
@@ -467,18 +466,18 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """
         now = self.hass.loop.time()
         rejected = self.rejected_counters
-        self._rejected_at = {
-            block: self._rejected_at.get(block, now)
+        self._unaccepted_since = {
+            block: self._unaccepted_since.get(block, now)
             for block in {BLOCK_OF[name] for name in rejected}
         }
         listed = {
             name: readings
             for name, readings in rejected.items()
-            if now - self._rejected_at[BLOCK_OF[name]] >= REJECTED_ISSUE_SECONDS
+            if now - self._unaccepted_since[BLOCK_OF[name]] >= REJECTED_ISSUE_SECONDS
         }
         if not listed:
             self._delete_issues(COUNTERS_REJECTED)
-        elif listed.keys() != self._reported:
+        elif listed.keys() != self._listed_counters:
             _LOGGER.warning(
                 "%s: no reading of these counters was accepted for %s s, so they keep"
                 " their last accepted values. Last accepted value and rejected reading"
@@ -488,7 +487,7 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
                 listed,
             )
             create_rejected_issue(self, listed)
-        self._reported = set(listed)
+        self._listed_counters = set(listed)
 
     @property
     def rejected_since(self) -> dict[str, Moment | None]:
@@ -504,9 +503,10 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
         """Accept the next readings that agree with the rejected readings."""
         for block in self.meter.counter_check.rejected:
             self.meter.counter_check.confirm(block)
-        # If no reading agrees, the issue is created again.
-        self._rejected_at.clear()
-        self._reported.clear()
+        # If no reading is accepted for `REJECTED_ISSUE_SECONDS` from now on, the issue
+        # is created again.
+        self._unaccepted_since.clear()
+        self._listed_counters.clear()
 
     # -- the profile ---------------------------------------------------------
 
@@ -598,8 +598,8 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     ) -> None:
         """Update the entities when a wiring check has begun or ended.
 
-        `result` is None if the check has just begun, or has failed. Then the result of
-        the previous check remains.
+        `result` is None if the check has just begun, or has failed. In both cases, the
+        result of the previous check remains.
         """
         self.is_checking_wiring = is_checking
         self.wiring = result or self.wiring
@@ -620,11 +620,11 @@ class CountisCoordinator(DataUpdateCoordinator[Values]):
     def _save(self, reading: Reading) -> None:
         """Save the counters: within `SAVE_SECONDS`, or at once after a large change.
 
-        After a power cut, the entities show the saved counters first, so these have to
-        be close to the accepted ones. If a saved counter is too high, the first
-        readings are rejected. If a saved counter is less than `RESET_RATIO` of the last
-        recorded state, the recorder assumes a reset, and adds the whole counter to the
-        energy.
+        After a power cut, the entities show the saved counters first, so the saved
+        counters have to be close to the accepted counters. If a saved counter is too
+        high, the first readings are rejected. If a saved counter is less than
+        `RESET_RATIO` times the last recorded state, the recorder assumes a reset, and
+        adds the whole counter to the energy.
         """
         counters = self.meter.counter_check
         saved_values, saved_offsets = self._saved

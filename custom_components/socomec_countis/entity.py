@@ -59,8 +59,8 @@ def platform_setup[D: CountisEntityDescription](
 ) -> PlatformSetup:
     """Return the `async_setup_entry` of a platform with one class of entities.
 
-    For each meter, the platform adds the entity of each description, if the meter
-    supports one of the description's `needs`. `create` returns this entity.
+    The platform adds entities for each meter: one for each description that the meter
+    supports (see `needs`). `create` returns the entity for a description.
     """
 
     def create_entities(coordinator: CountisCoordinator) -> list[CountisEntity]:
@@ -131,15 +131,15 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     async def async_added_to_hass(self) -> None:
         """Let the poller read the quantity until the entity is removed."""
         await super().async_added_to_hass()
-        self.coordinator.on_wanted_changed()
-        self.async_on_remove(self.coordinator.on_wanted_changed)
+        self.coordinator.on_wanted_quantities_changed()
+        self.async_on_remove(self.coordinator.on_wanted_quantities_changed)
 
     @property
     @override
     def available(self) -> bool:
-        """Return False while the meter is shown as offline.
+        """Return False while the meter is shown as offline, otherwise True.
 
-        If `_is_available_offline` is set, always return True.
+        An entity with `_is_available_offline` is an exception: it is always available.
         """
         return self._is_available_offline or super().available
 
@@ -151,7 +151,7 @@ class CountisEntity(CoordinatorEntity[CountisCoordinator]):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state only if it has changed, because few readings change it."""
+        """Write the state if it has changed. Most readings do not change it."""
         new = (
             self.available,
             self.state,

@@ -58,8 +58,10 @@ def bus_not_loaded(entry: ConfigEntry) -> AbortFlow:
     return AbortFlow("bus_not_loaded", {"name": entry.title})
 
 
-def unit_id_in_use(unit_id: int, meters: Iterable[ConfigSubentry]) -> FormError | None:
-    """Return an error if one of `meters` has this unit ID, else None."""
+def unit_id_conflict(
+    unit_id: int, meters: Iterable[ConfigSubentry]
+) -> FormError | None:
+    """Return an error if one of `meters` has this unit ID, otherwise None."""
     for each in meters:
         if each.data[CONF_UNIT_ID] == unit_id:
             return FormError("unit_id_in_use", CONF_UNIT_ID, name=each.title)
@@ -127,19 +129,19 @@ class MeterFlow(
 
     @override
     def start_task(self, work: Work, name: str) -> asyncio.Task[None]:
-        """Start the task of a scan. If the bus is unloaded, the task is cancelled.
+        """Start the task of a scan. When the bus is unloaded, the task is cancelled.
 
         Raises `AbortFlow` if the bus is not loaded.
         """
         return self._entry.async_create_background_task(self.hass, work(), name)
 
     async def async_step_user(self, user_input: UserInput = None) -> SubentryFlowResult:
-        """Offer to continue a scan of the bus, or ask for the unit ID of a meter."""
+        """Offer to show an existing scan of the bus, or ask for a meter's unit ID."""
         scan = scans(self.hass).get(bus_unique_id(self._entry.data))
         if scan and scan.request.entry_id is not None:
-            # Only the dialog that reconfigures the bus can continue this scan.
+            # Only the dialog that reconfigures the bus can show this scan.
             scan = None
-        if user_input is None and scan and scan.can_be_continued:
+        if user_input is None and scan and scan.can_be_shown:
             self.shown_scan = scan
             return self.async_show_menu(
                 step_id="resume_scan",
@@ -168,8 +170,8 @@ class MeterFlow(
             self._entered = user_input
             unit_id = user_input.get(CONF_UNIT_ID)
             try:
-                if unit_id and (in_use := unit_id_in_use(unit_id, meters)):
-                    raise in_use
+                if unit_id and (conflict := unit_id_conflict(unit_id, meters)):
+                    raise conflict
                 return await self._async_find_meters([unit_id] if unit_id else None)
             except FormError as err:
                 if err.key in NO_RESPONSE:
@@ -222,7 +224,7 @@ class MeterFlow(
         for meter in self.shown_scan.scan.found:
             if meter.profile.serial_number != serial_number:
                 continue
-            if serial_number is None and unit_id_in_use(
+            if serial_number is None and unit_id_conflict(
                 meter.unit_id, self._other_subentries
             ):
                 continue
@@ -270,8 +272,8 @@ class MeterFlow(
             return self.async_create_entry(
                 title=only.title, data=only.data, unique_id=only.unique_id
             )
-        # A dialog can return only one subentry. So add all of them here, and name them
-        # in the text with which the dialog ends.
+        # A dialog can return only one subentry. So add several subentries here, and
+        # name them in the text with which the dialog ends.
         for subentry in subentries:
             self.hass.config_entries.async_add_subentry(self._entry, subentry)
         names = ", ".join(each.title for each in subentries)
@@ -302,14 +304,17 @@ class MeterFlow(
                 if not (serial_number and each.data[CONF_SERIAL_NUMBER])
             ]
             try:
-                if in_use := unit_id_in_use(unit_id, indistinguishable):
-                    raise in_use
+                if conflict := unit_id_conflict(unit_id, indistinguishable):
+                    raise conflict
                 profile = await self.async_probe(unit_id, serial_number)
             except FormError as err:
-                # If another meter is set up with this unit ID, the form shows this fact
-                # instead of `err`, unless the port or gateway cannot be opened.
-                in_use = unit_id_in_use(unit_id, others)
-                self.error = in_use if in_use and err.key not in UNREACHABLE else err
+                # If another meter is set up with this unit ID, this is the likely cause
+                # of `err`. So the form shows that the unit ID is in use. But an error
+                # of the port or gateway has priority, because it affects all meters.
+                conflict = unit_id_conflict(unit_id, others)
+                self.error = (
+                    conflict if conflict and err.key not in UNREACHABLE else err
+                )
                 if self.error.key in NO_RESPONSE:
                     self.error, self._entered = None, user_input
                     return self.show_no_response(err)

@@ -159,7 +159,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         options = [f"{PREFIX}{each}" for each in CONNECTION_TYPES]
         for scan in reversed(scans(self.hass).values()):
             request = scan.request
-            if request.entry_id == self._entry.entry_id and scan.can_be_continued:
+            if request.entry_id == self._entry.entry_id and scan.can_be_shown:
                 self.shown_scan = scan
                 self.form, self.entered = request.form, request.entered
                 options = ["resume", *options]
@@ -304,7 +304,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
 
     @override
     @asynccontextmanager
-    async def polling_paused(self) -> AsyncIterator[None]:
+    async def pause_polling(self) -> AsyncIterator[None]:
         """Unload the bus for the context, because its poller uses the port.
 
         A new bus has no poller, so the context has no effect. The setup lock is not

@@ -182,7 +182,7 @@ class BusRuntime:
             meter,
             partial_tariffs,
             demand=await async_load_demand(self.hass, subentry),
-            on_wanted_changed=self._schedule_quantities_update,
+            on_wanted_quantities_changed=self._schedule_quantities_update,
         )
         await coordinator.meter_gaps.async_load()
         self.coordinators[subentry.subentry_id] = coordinator

@@ -178,7 +178,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
             in_use.remove(unique_id)
 
     @asynccontextmanager
-    async def polling_paused(self) -> AsyncIterator[None]:
+    async def pause_polling(self) -> AsyncIterator[None]:
         """Pause the polling of this bus during the context, if the scan needs this.
 
         In this base class, the polling continues. This is possible in the dialogs of a
@@ -254,16 +254,16 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_find(self, request: ScanRequest) -> R:
         """Probe and add a meter, or scan for meters.
 
-        If the latest scan of the bus has the same request and can be continued, the
+        If the latest scan of the bus has the same request and can be shown, the
         dialog shows that scan. If the request has one unit ID, and only one combination
         of line settings can be used, the meter is probed. Otherwise, a scan tries all
         unit IDs of the request with all usable combinations. Raises `FormError`.
         """
         latest = scans(self.hass).get(bus_unique_id(self.data))
-        if latest and latest.request == request and latest.can_be_continued:
+        if latest and latest.request == request and latest.can_be_shown:
             return await self.async_continue(latest)
         unit_ids = request.unit_ids
-        async with self.reserved(), self.polling_paused():
+        async with self.reserved(), self.pause_polling():
             settings = settings_to_try(
                 request.fixed_data.get(CONF_BAUDRATE),
                 PARITIES.get(request.fixed_data.get(CONF_PARITY, "")),
@@ -281,7 +281,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 return await self._async_add_new([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
         bus_scan = BusScan(
-            self.hass, request, self.data, scan, self.start_task, self.polling_paused
+            self.hass, request, self.data, scan, self.start_task, self.pause_polling
         )
         return await self._async_start(bus_scan)
 

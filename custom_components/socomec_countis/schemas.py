@@ -22,7 +22,7 @@ from .const import (
 )
 
 CONF_METERS = "meters"
-CONF_TAKE_PROFILE = "take_profile"
+CONF_TAKE_PROFILE = "take_profile"  # the switch "Detect the supported values again"
 
 
 def _number(highest: int) -> vol.All:
@@ -46,8 +46,8 @@ SWITCH = selector({"boolean": {}})
 # also responds to requests that are sent with two stop bits, because the second stop
 # bit is the same as an idle line.
 SUGGESTED_SETTINGS = {CONF_BAUDRATE: 9600, CONF_PARITY: "none", CONF_STOPBITS: 2}
-# 502 is the standard port of Modbus TCP. 8899 is the factory setting of many
-# transparent gateways.
+# The values that the form for a bus suggests, by connection type. 502 is the standard
+# port of Modbus TCP. 8899 is the factory setting of many transparent gateways.
 SUGGESTED: Mapping[str, Mapping[str, Any]] = {
     SERIAL: SUGGESTED_SETTINGS,
     TCP: {**SUGGESTED_SETTINGS, CONF_PORT: 502},
@@ -73,8 +73,8 @@ def bus_schema(kind: str, *, is_new: bool) -> vol.Schema:
     """Return the form for a bus whose connection type is `kind`.
 
     For a new bus, a scan finds the unit IDs and line settings that the user leaves
-    empty. The speed behind a gateway is required, because a scan cannot change that
-    speed, and the timing of requests depends on the speed.
+    empty. The speed behind a gateway is required, because the timing of requests
+    depends on this speed. A scan cannot try other speeds behind a gateway.
     """
     meter = ADD_METERS_SCHEMA.schema if is_new else {}
     if kind == SERIAL:
@@ -100,10 +100,11 @@ def suggested_values(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def found_schema(labels: Mapping[str, str], selected: list[str]) -> vol.Schema:
-    """Return the form that lists found meters, without a field if there are none.
+    """Return the form that lists found meters.
 
-    `labels` contains the label of each meter, by its key. `selected` contains the
-    keys of the meters that are selected at first.
+    `labels` contains the label of each meter, by its key. If `labels` is empty, the
+    form has no field. `selected` contains the keys of the meters that are selected at
+    first.
     """
     if not labels:
         return vol.Schema({})

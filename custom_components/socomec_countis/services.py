@@ -104,21 +104,21 @@ async def _async_set_tariff(call: ServiceCall) -> None:
             )
         buses[coordinator.config_entry.runtime_data].append(coordinator)
     outcomes = await _async_outcomes(
-        _async_set_on_bus(runtime, coordinators, tariff)
+        _async_set_tariff_on_bus(runtime, coordinators, tariff)
         for runtime, coordinators in buses.items()
     )
     await _async_raise_errors(call.hass, outcomes)
 
 
-async def _async_set_on_bus(
+async def _async_set_tariff_on_bus(
     runtime: BusRuntime, coordinators: Sequence[CountisCoordinator], tariff: int
 ) -> None:
     """Set the tariff of the targeted meters of one bus.
 
-    If several meters of the bus are set up and all of these are targeted, a broadcast
-    sets their tariffs at the same moment. It also reaches meters of the bus that are
-    not set up. A Modbus TCP gateway gets no broadcast, because the Modbus standard does
-    not define how a gateway handles a broadcast.
+    If several meters of the bus are set up, and all of them are targeted, a broadcast
+    sets their tariffs at the same moment. The broadcast also reaches meters of the bus
+    that are not set up. A Modbus TCP gateway gets no broadcast, because the Modbus
+    standard does not define how a gateway handles a broadcast.
     """
     data = runtime.entry.data
     command = async_set_tariff
@@ -193,8 +193,8 @@ def _targeted_meters(call: ServiceCall) -> list[CountisCoordinator]:
     """Return the meters whose devices or entities are targeted.
 
     Disabled devices are left out, as in the actions of Home Assistant. Raises
-    `ServiceValidationError` if no meter remains, or if the config entry of the bus of a
-    targeted meter is not loaded.
+    `ServiceValidationError` if no meter remains, or if the bus of a targeted meter is
+    not loaded.
     """
     hass = call.hass
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data))

@@ -26,7 +26,7 @@ PORT_KEYS: Mapping[int | None, str] = {
 # `getaddrinfo` are negative on Linux, so they differ from those of other errors.
 GATEWAY_KEYS: Mapping[int | None, str] = {
     # A gateway with too many connections refuses a new connection, or accepts and then
-    # closes the connection. In the second case, the error has no error number.
+    # closes it. The error of a connection that was closed has no error number.
     None: GATEWAY_REFUSES,
     **dict.fromkeys(
         (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE), GATEWAY_REFUSES
@@ -67,7 +67,7 @@ def error_number(error: BaseException) -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return the text of the innermost error that has one."""
+    """Return the text of the innermost error that has a text, or an empty text."""
     texts = (_text(each) for each in reversed([*causes(error)]))
     return next((text for text in texts if text), "")
 

@@ -1,8 +1,8 @@
 """Translated errors, and texts in the language of Home Assistant.
 
 The frontend translates a raised error. This file translates the texts of notifications
-and of responses of actions. It also translates errors whose texts are combined into one
-error.
+and of responses of actions. One error can list the texts of several errors. This file
+also translates the listed texts.
 """
 
 from collections.abc import Mapping

@@ -25,12 +25,13 @@ FINDINGS = {
     **dict.fromkeys((1, 2, 3), "wiring_current_reversed"),
     **dict.fromkeys((7, 8, 9), "wiring_voltage_swapped"),
 }
-# The unit of the measured value, by the condition that is not met. The value of `load`
-# is the total current of all phases, that of `steady` is the power of a phase.
+# By condition: the unit of the measured value that does not meet the condition. The
+# value of `load` is the total current of all phases. The value of `steady` is the power
+# of a phase.
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 # The headings of the rows of the table in the notification, by quantity.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
-# s; the sum of the pauses between the readings. The whole check takes more time.
+# s; the sum of the pauses. A check takes a little longer, because of the requests.
 WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 
 
@@ -39,9 +40,10 @@ async def async_run_wiring_check(
 ) -> dict[str, Any]:
     """Check the wiring of a meter; return the meter's part of an action's response.
 
-    The sensor `wiring` gets a shorter result, with the time of the check. If a reading
-    fails, the sensor keeps its previous result. A second check of a meter waits until
-    the first one ends. Raises `HomeAssistantError` if a reading fails.
+    The sensor `wiring` gets a result that is shorter than the response, with the time
+    of the check. If a reading fails, the sensor keeps its previous result. A second
+    check of a meter waits until the first one ends. Raises `HomeAssistantError` if a
+    reading fails.
     """
     texts = await async_messages(hass)
     language = hass.config.language
