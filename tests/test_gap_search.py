@@ -171,7 +171,7 @@ async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
     ) -> None:
         starts.add(first)
 
-    monkeypatch.setattr(gaps, "async_statistic", no_statistic)
+    monkeypatch.setattr(gaps, "async_read_statistic", no_statistic)
     meter.add_entity("energy_consumed")
     for hours, energy in ((3, 503), (1, 504), (3, 507)):
         await asyncio.sleep(hours * HOUR)

@@ -21,9 +21,9 @@ from .countis.plausibility import Moment
 _LOGGER = logging.getLogger(__name__)
 
 type StoredDemand = dict[str, Any]
-"""The serial number of the meter, and the keys "demand" and "quantity".
+"""The keys "serial_number", "demand" and "quantity".
 
-"demand" is the result of `Demand.as_dict`. "quantity" is the quantity from which this
+"demand" is the result of `Demand.as_dict`. "quantity" is the quantity from which the
 demand was calculated.
 """
 
@@ -31,13 +31,13 @@ demand was calculated.
 COUNTER = "energy_consumed"
 POWER = "power"
 
-# s between two saves within a demand period, to write less to the disk. To continue the
-# period after a restart, only the counter at its beginning is needed. This counter is
-# saved early (see `SAVE_BEGIN_SECONDS`).
+# s between two saves within a demand period. Our choice: rare saves write less to the
+# disk. To continue the period after a restart, only the counter at the beginning of the
+# period is needed. This counter is saved early (see `SAVE_BEGIN_SECONDS`).
 SAVE_SECONDS = 300
-# s from the first reading in a period until the counter is saved. If the power is cut
-# within this time, the demand of the period is unknown. Our choice: a power cut just in
-# this second is unlikely.
+# s from the first reading in a period until the counter at the beginning of the period
+# is saved. If the power is cut within this time, the demand of the period is unknown.
+# Our choice: a power cut within this one second is unlikely.
 SAVE_BEGIN_SECONDS = 1
 
 STORAGE_VERSION = 1

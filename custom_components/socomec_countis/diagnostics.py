@@ -18,7 +18,8 @@ from .identifiers import meter_identifier
 from .runtime import CountisConfigEntry, meter_subentries
 
 # The keys of serial numbers, and of registers that contain a part of a serial number.
-# "expected" and "found" are serial numbers in the text of an error (`describe_error`).
+# The placeholders "expected" and "found" of an error (`describe_error`) contain serial
+# numbers.
 TO_REDACT = {
     CONF_SERIAL_NUMBER,
     "serial_year_week",
@@ -44,7 +45,7 @@ async def async_get_config_entry_diagnostics(
         "meters": [subentry.data for subentry in meter_subentries(entry)],
     }
     if entry.state is ConfigEntryState.LOADED:
-        diagnostics["bus"] = _bus(entry.runtime_data.bus)
+        diagnostics["bus"] = _bus_statistics(entry.runtime_data.bus)
     else:
         diagnostics["setup_error"] = {
             "key": entry.error_reason_translation_key,
@@ -65,13 +66,13 @@ async def async_get_device_diagnostics(
     if entry.state is ConfigEntryState.LOADED:
         for coordinator in entry.runtime_data.coordinators.values():
             if (DOMAIN, meter_identifier(coordinator.subentry)) in device.identifiers:
-                meter = await _async_meter(coordinator)
+                meter = await _async_meter_diagnostics(coordinator)
                 del diagnostics["meters"]
                 diagnostics["meter"] = async_redact_data(meter, TO_REDACT)
     return diagnostics
 
 
-async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
+async def _async_meter_diagnostics(coordinator: CountisCoordinator) -> dict[str, Any]:
     """Return the profile, the values and the registers of a meter."""
     meter = coordinator.meter
     reset = coordinator.partial_tariffs.reset
@@ -105,13 +106,13 @@ async def _async_meter(coordinator: CountisCoordinator) -> dict[str, Any]:
     }
 
 
-def _bus(bus: Bus) -> dict[str, Any]:
+def _bus_statistics(bus: Bus) -> dict[str, Any]:
     """Return the statistics of a bus.
 
-    `seconds` is the time that the statistics cover; in `traffic`, `seconds` is the
-    duration of the transactions of a unit ID. Both are in s, as is `response_delay`.
-    `used` is the duration of the transactions as a fraction (0 to 1) of the time that
-    the statistics cover.
+    All times are in s. `seconds` is the time that the statistics cover. Within
+    `traffic`, `seconds` is the duration of all transactions of a unit ID. `used` is the
+    duration of the transactions of the bus or the unit ID, as a fraction (0 to 1) of
+    the time that the statistics cover.
     """
     seconds = max(bus.seconds_since_creation, 1)
     return {

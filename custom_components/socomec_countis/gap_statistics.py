@@ -1,11 +1,11 @@
-"""The rows of a gap in the long-term statistics: read, plan, write.
+"""The rows of a gap (see gap.py) in the long-term statistics: read, plan, write.
 
 A row of the statistics contains the sum of all energy until the end of its hour. The
 end hour of a gap is the hour in which the counters rise after the gap. So the row of
 the end hour already includes the energy of the gap. The rows of the earlier hours are
 written with sums that rise from the row before the gap to the row of the end hour. So
-energy moves from the end hour to the earlier hours, and neither the total nor a later
-row changes.
+energy moves from the end hour to the earlier hours. Neither the total energy nor a row
+after the gap changes.
 
 In this file, `hours` are the starts of the hours of a gap, without the end hour, in s
 since 1970.
@@ -88,7 +88,7 @@ class Statistic:
     def with_rows(self, rows: Iterable[Row]) -> Statistic:
         """Return the statistic with `rows` instead of its rows of the same hours.
 
-        If the statistic has no row of an hour, the new row is left out.
+        A new row is left out if the statistic has no row of the same hour.
         """
         new = {row.start: row for row in rows if row.start in self.rows}
         return replace(self, rows={**self.rows, **new})
@@ -142,20 +142,20 @@ class Plan:
         ]
 
 
-async def async_statistic(
+async def async_read_statistic(
     hass: HomeAssistant, statistic_id: str, first: float, last: float
 ) -> Statistic | None:
-    """Return a statistic with its rows from `first - BEFORE_GAP` until `last`.
+    """Return a statistic with its rows from `first - BEFORE_GAP` to `last`.
 
-    `first` and `last` are starts of hours in s since 1970. Returns None if the
-    statistic does not exist.
+    `first` and `last` are starts of hours in s since 1970. The row of the hour `last`
+    is included. Returns None if the statistic does not exist.
     """
     return await get_instance(hass).async_add_executor_job(
-        _statistic, hass, statistic_id, first, last
+        _read_statistic, hass, statistic_id, first, last
     )
 
 
-def _statistic(
+def _read_statistic(
     hass: HomeAssistant, statistic_id: str, first: float, last: float
 ) -> Statistic | None:
     stored = get_metadata(hass, statistic_ids={statistic_id})
@@ -208,18 +208,19 @@ def plan_counter(
     of the end hour. Both are in kWh or kvarh. For each of `hours`, `parts` contains the
     fraction of `total_energy`, from 0 to 1, that was counted until the end of the hour.
 
-    A gap cannot be filled if the row before the gap or the row of the end hour is
-    missing or has no state. If the sums of these rows do not agree with the counter,
-    the result depends on whether the counter was reset. After a reset, the gap cannot
-    be filled, because the counter was probably reset more than once. Without a reset,
-    the function raises `HomeAssistantError`. It also raises the errors of `_plan`.
+    The row before the gap and the row of the end hour are needed, each with a state.
+    Without them, the gap cannot be filled. If the sums of these rows do not agree with
+    the counter, the result depends on whether the counter was reset. After a reset, the
+    gap cannot be filled, because the counter was probably reset more than once. Without
+    a reset, the function raises `HomeAssistantError`. It also raises the errors of
+    `_checked_plan`.
     """
     base, end_row = statistic.base(hours), statistic.end_row(hours)
     if base is None or base.state is None or end_row is None or end_row.state is None:
         return None
-    # After a reset, the recorder has added the whole new value of the counter to the
-    # sum.
     is_reset = end_row.state < before
+    # `energy` is the rise of the sum since the counter was `begin_value`. At a reset,
+    # the recorder adds the whole new value of the counter to the sum.
     begin_value = before if is_reset else base.state
     energy = end_row.state if is_reset else end_row.state - begin_value
     # `begin_sum` is the sum at the time at which the counter was `begin_value`.
@@ -227,7 +228,7 @@ def plan_counter(
     if abs(end_row.sum - begin_sum - energy) > SUM_TOLERANCE:
         if is_reset:
             return None
-        raise _unexpected(statistic)
+        raise _unexpected_sums(statistic)
     rows: list[Row] = []
     present = base
     for hour, part in zip(hours, parts, strict=True):
@@ -241,19 +242,19 @@ def plan_counter(
             counted = max(energy - total_energy * (1 - part), 0)
             rows.append(Row(hour, counted or begin_value, begin_sum + counted))
         else:
-            # The meter has counted the energy of the present row before the end of this
-            # hour. So the new sum must not be lower than the present sum.
+            # At the end of this hour, the meter had counted at least the energy of the
+            # present row. So the new sum must not be lower than the present sum.
             counted = max(energy * part, present.sum - begin_sum)
             rows.append(Row(hour, begin_value + counted, begin_sum + counted))
-    return _plan(statistic, rows, base, end_row)
+    return _checked_plan(statistic, rows, base, end_row)
 
 
 def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
     """Return the plan of costs, in proportion to the energy in `counter_plan`.
 
-    `statistic` contains the costs. Returns None if its row before the gap or its row of
-    the end hour is missing, or if the counter did not rise. Raises the same errors as
-    `_plan`.
+    `statistic` contains the costs. Its row before the gap and its row of the end hour
+    are needed. Returns None without these rows, or if the counter did not rise. Raises
+    the same errors as `_checked_plan`.
     """
     hours = [row.start for row in counter_plan.rows]
     base, end_row = statistic.base(hours), statistic.end_row(hours)
@@ -269,10 +270,12 @@ def plan_costs(statistic: Statistic, counter_plan: Plan) -> Plan | None:
         )
         for row in counter_plan.rows
     ]
-    return _plan(statistic, rows, base, end_row)
+    return _checked_plan(statistic, rows, base, end_row)
 
 
-def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, end_row: Row) -> Plan:
+def _checked_plan(
+    statistic: Statistic, rows: Sequence[Row], base: Row, end_row: Row
+) -> Plan:
     """Return the plan for the proposed `rows`, with the present rows of their hours.
 
     Raises `HomeAssistantError` if the sum of a present row is not between the sums of
@@ -286,11 +289,11 @@ def _plan(statistic: Statistic, rows: Sequence[Row], base: Row, end_row: Row) ->
     sums = [base.sum, *(row.sum for row in present), end_row.sum]
     low, high = sorted((base.sum, end_row.sum))
     if not all(low - SUM_TOLERANCE <= each <= high + SUM_TOLERANCE for each in sums):
-        raise _unexpected(statistic)
+        raise _unexpected_sums(statistic)
     return Plan(statistic, rows, present, base, end_row)
 
 
-def _unexpected(statistic: Statistic) -> HomeAssistantError:
+def _unexpected_sums(statistic: Statistic) -> HomeAssistantError:
     return translated_error(
         HomeAssistantError,
         "unexpected_sums",
@@ -305,18 +308,18 @@ async def async_write(hass: HomeAssistant, rows: Mapping[str, Sequence[Row]]) ->
     """
     for statistic_id, new in rows.items():
         first = new[0].start
-        statistic = await async_statistic(hass, statistic_id, first, first)
+        statistic = await async_read_statistic(hass, statistic_id, first, first)
         if statistic is None:
             continue
         async_import_statistics(
             hass,
             statistic.metadata,
-            [_data(row, statistic.factor) for row in new],
+            [_statistic_data(row, statistic.factor) for row in new],
         )
     await get_instance(hass).async_block_till_done()
 
 
-def _data(row: Row, factor: float) -> StatisticData:
+def _statistic_data(row: Row, factor: float) -> StatisticData:
     """Return a row in the unit of the statistic."""
     return StatisticData(
         start=_time(row.start),

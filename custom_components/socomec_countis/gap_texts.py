@@ -79,7 +79,7 @@ def gap_response(
                 "hours": [
                     {
                         "start": dt_util.utc_from_timestamp(start).isoformat(),
-                        # The sum with 0.0 turns -0.0 into 0.0.
+                        # Adding 0.0 turns -0.0 into 0.0.
                         "before": round(present, 3) + 0.0,
                         "after": round(proposed, 3) + 0.0,
                     }

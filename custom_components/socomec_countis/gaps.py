@@ -37,7 +37,7 @@ from .gap_statistics import (
     HOUR,
     Plan,
     Statistic,
-    async_statistic,
+    async_read_statistic,
     async_write,
     plan_costs,
     plan_counter,
@@ -61,9 +61,9 @@ COMPILED_AFTER = 90
 # statistics.
 RETRY_SECONDS = 300
 
-# s from the end of a gap's end hour. If the recorder has not compiled this hour by
-# then, the gap is discarded. For a disabled entity, the recorder compiles no hours. Our
-# choice: much longer than the recorder needs, after a restart, to compile the hours
+# s from the end of a gap's end hour. If the recorder has not compiled the end hour by
+# then, the gap is discarded. This happens if the entities of the counters are disabled.
+# Our choice: after a restart, the recorder needs much less time to compile the hours
 # that it missed.
 DISCARDED_AFTER = 6 * HOUR
 
@@ -123,10 +123,11 @@ class MeterGaps:
                     for block, each in stored["unconfirmed"].items()
                 }
                 if not self._read_at:
-                    # The meter was replaced, or its stored counters were lost.
+                    # The meter was replaced, or its stored counters were lost. So the
+                    # next readings cannot be compared with those before a gap.
                     self._unconfirmed = {}
                     self._save()
-        self._schedule(RETRY_SECONDS)
+        self._schedule_proposals(RETRY_SECONDS)
 
     async def async_remove(self) -> None:
         """Delete the stored gaps."""
@@ -150,7 +151,7 @@ class MeterGaps:
         rejected meanwhile, the accepted counters rise later, and the gap ends later.
         Counters that have the same value as before the gap are not filled.
 
-        `corrected` contains the counters whose accepted value was corrected. If a
+        `corrected` contains the counters of the reading's `corrections`. If a
         counter is corrected in an hour of a gap or in the end hour, the gap leaves out
         this counter, because the sums of these hours then contain the correction. The
         correction is not energy of the gap.
@@ -177,16 +178,16 @@ class MeterGaps:
                     for name, value in previous_values.items()
                 }
                 gap = Gap(previous_at, now, readings)
-            # If `gap` is an earlier unconfirmed gap, the accepted counters have not
-            # risen since the beginning of `gap`. So `gap` is extended to `now`.
+            # If `gap` existed before this reading, no reading has confirmed a rise
+            # since the beginning of `gap`. So extend `gap` to `now`.
             gap.end = now
             self._unconfirmed[block] = gap
         elif gap and not self.coordinator.meter.counter_check.may_rise(block):
             gap.end = max(gap.end, now)  # the system clock may have been set back
             self._unconfirmed[block] = gap
         elif gap:
-            # The latest reading has confirmed the values of the previous reading. Here,
-            # `gap.end` is still the time of the previous reading.
+            # The latest reading has confirmed the previous reading. So `values` are
+            # from the time of the previous reading, which is still `gap.end`.
             gap.readings = {
                 name: [*points, (gap.end, values[name])]
                 for name, points in gap.readings.items()
@@ -214,16 +215,16 @@ class MeterGaps:
         self._save()
 
     def _can_change(self, gap: Gap) -> bool:
-        """Return whether a gap is neither proposed nor being proposed now."""
+        """Return whether a gap has no `sources` yet, and is not being proposed now."""
         return not gap.sources and gap is not self._proposed_now
 
     def _add(self, new: Gap) -> None:
         """Add `new`, or merge it into another gap.
 
         The other gap has to end in the hour of `new.begin`, or later. It also has to
-        begin at about the same time, or to contain a counter of `new`. Otherwise, the
-        merged gap would contain hours in which some of its counters were read. No gap
-        is merged into a gap that is being proposed, or that has `sources`.
+        contain a counter of `new`, or to begin at about the same time as `new`. Without
+        these two conditions, the merged gap could contain hours in which some of its
+        counters were read. The other gap must not be proposed yet (`_can_change`).
         """
         for gap in self.gaps:
             begins_together = abs(gap.begin - new.begin) < HOUR
@@ -244,11 +245,11 @@ class MeterGaps:
                 time_text(new.begin),
                 time_text(new.end),
             )
-        self._schedule()
+        self._schedule_proposals()
 
     # -- propose -------------------------------------------------------------
 
-    def _schedule(self, seconds: float = 0) -> None:
+    def _schedule_proposals(self, seconds: float = 0) -> None:
         """Create the issues of proposed gaps, and start the timer for new gaps.
 
         A gap without `sources` is new. A gap with `sources` is proposed until it is
@@ -265,19 +266,21 @@ class MeterGaps:
         ]
         if compiled_at:
             wait = max(min(compiled_at) - dt_util.utcnow().timestamp(), seconds)
-            self._cancel_timer = async_call_later(self.hass, wait, self._propose)
+            self._cancel_timer = async_call_later(
+                self.hass, wait, self._start_proposals
+            )
 
     @callback
-    def _propose(self, now: datetime) -> None:
+    def _start_proposals(self, now: datetime) -> None:
         self._cancel_timer = None
         self.coordinator.config_entry.async_create_background_task(
-            self.hass, self._async_propose(now.timestamp()), "propose gaps"
+            self.hass, self._async_propose_new_gaps(now.timestamp()), "propose gaps"
         )
 
-    async def _async_propose(self, now: float) -> None:
+    async def _async_propose_new_gaps(self, now: float) -> None:
         """Propose the new gaps whose end hour is over, if the meter is online.
 
-        Until the end of its end hour, other gaps may still be merged into a new gap.
+        The other new gaps have to wait, because gaps may still be merged into them.
         """
         async with self._proposal_lock:
             for gap in [
@@ -294,10 +297,10 @@ class MeterGaps:
                 finally:
                     self._proposed_now = None
         self._save()
-        self._schedule(RETRY_SECONDS)
+        self._schedule_proposals(RETRY_SECONDS)
 
     async def _async_propose_gap(self, gap: Gap, now: float) -> None:
-        """Read the evidence of a gap. `_schedule` then creates the issue of the gap.
+        """Read the evidence of a gap, so that `_schedule_proposals` creates its issue.
 
         Fills the gap at once if `CONF_FILL_GAPS` is on. Discards the gap if its end
         hour is not compiled in time (`DISCARDED_AFTER`), or if its statistics do not
@@ -307,13 +310,13 @@ class MeterGaps:
         if not gap.readings:
             self.gaps.remove(gap)
             return
-        statistics = await self._async_statistics(gap)
+        statistics = await self._async_counter_statistics(gap)
         if not any(each.end_row(gap.hours) for each in statistics.values()):
             # The end hour is not compiled yet.
             if now > gap.end_hour + HOUR + DISCARDED_AFTER:
                 self.gaps.remove(gap)
             return
-        await self._async_read_evidence(gap, statistics)
+        await self._async_read_distribution(gap, statistics)
         if not gap.sources:
             self.gaps.remove(gap)
             return
@@ -329,10 +332,10 @@ class MeterGaps:
                 err,
             )
 
-    async def _async_read_evidence(
+    async def _async_read_distribution(
         self, gap: Gap, statistics: Mapping[str, Statistic]
     ) -> None:
-        """Read from the meter how the energy is distributed, and store this in the gap.
+        """Read the evidence of a gap, and store the distribution of energy in the gap.
 
         Without usable evidence, the energy is distributed evenly.
         """
@@ -384,7 +387,7 @@ class MeterGaps:
 
     # -- fill ----------------------------------------------------------------
 
-    async def _async_statistics(
+    async def _async_counter_statistics(
         self, gap: Gap, to_restore: Sequence[Gap] = ()
     ) -> dict[str, Statistic]:
         """Return the statistics for a gap, by counter.
@@ -400,15 +403,19 @@ class MeterGaps:
             unique_id = entity_unique_id(self.coordinator.subentry, name)
             entities = er.async_get(self.hass)
             entity_id = entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id)
-            if entity_id and (statistic := await self._async_statistic(gap, entity_id)):
+            if entity_id and (
+                statistic := await self._async_read_statistic(gap, entity_id)
+            ):
                 for filled in reversed(to_restore):
                     rows = filled.overwritten.get(entity_id, ())
                     statistic = statistic.with_rows(rows)
                 found[name] = statistic
         return found
 
-    async def _async_statistic(self, gap: Gap, statistic_id: str) -> Statistic | None:
-        return await async_statistic(
+    async def _async_read_statistic(
+        self, gap: Gap, statistic_id: str
+    ) -> Statistic | None:
+        return await async_read_statistic(
             self.hass, statistic_id, gap.hours[0], gap.end_hour
         )
 
@@ -418,12 +425,12 @@ class MeterGaps:
         """Return the plan of each counter of a gap.
 
         The plans assume that the filled gaps `to_restore` are already restored (see
-        `_async_statistics`). A counter that cannot be filled (see `plan_counter`), or
-        that has no statistics, is left out. Raises `HomeAssistantError` if the sums of
-        the statistics do not agree with the counters.
+        `_async_counter_statistics`). A counter that has no statistics, or that cannot
+        be filled (see `plan_counter`), is left out. Raises `HomeAssistantError` if the
+        sums of the statistics do not agree with the counters.
         """
         plans: dict[str, Plan] = {}
-        statistics = await self._async_statistics(gap, to_restore)
+        statistics = await self._async_counter_statistics(gap, to_restore)
         for name, statistic in statistics.items():
             total = total_of(name)
             if total not in gap.parts:
@@ -442,7 +449,9 @@ class MeterGaps:
         """
         plans: list[Plan] = []
         for suffix in COST_SUFFIXES:
-            costs = await self._async_statistic(gap, f"{plan.statistic_id}_{suffix}")
+            costs = await self._async_read_statistic(
+                gap, f"{plan.statistic_id}_{suffix}"
+            )
             with suppress(HomeAssistantError):
                 if costs and (cost_plan := plan_costs(costs, plan)):
                     plans.append(cost_plan)
@@ -457,16 +466,18 @@ class MeterGaps:
         plans = await self.async_plan(gap)
         if not plans:
             raise self._nothing_to_fill()
-        written = list(plans.values())
+        all_plans = list(plans.values())
         for plan in plans.values():
-            written += await self._async_plan_costs(gap, plan)
-        gap.overwritten = {plan.statistic_id: list(plan.present) for plan in written}
+            all_plans += await self._async_plan_costs(gap, plan)
+        gap.overwritten = {plan.statistic_id: list(plan.present) for plan in all_plans}
         gap.filled_at = dt_util.utcnow().timestamp()
         if gap in self.gaps:
             self.gaps.remove(gap)
         self.gaps.append(gap)  # so that filled gaps are in the order of filling
         await self._store.async_save(self._data_to_save())
-        await async_write(self.hass, {plan.statistic_id: plan.rows for plan in written})
+        await async_write(
+            self.hass, {plan.statistic_id: plan.rows for plan in all_plans}
+        )
         delete_gap_issue(self.coordinator, gap)
         _LOGGER.info(
             "%s: the gap from %s until %s was filled (in kWh or kvarh): %s",
@@ -494,19 +505,21 @@ class MeterGaps:
     async def async_fill_between(
         self, begin: float, end: float
     ) -> tuple[Gap, dict[str, Plan]]:
-        """Fill a past gap between two times in s since 1970.
+        """Fill a gap that the user defines by two times in s since 1970.
 
-        The end hour of the gap contains `end`. Gaps between the two times (see
-        `_filled`) that were filled in the last week are restored first. Gaps that are
-        not filled yet are discarded if all of their hours are filled now. Returns the
-        gap, and the plan by counter. Raises `HomeAssistantError` if `begin` is not in
-        an earlier hour than `end`, if the end hour is not compiled yet, or in the same
+        `begin` has to be in an earlier hour than `end`. The hour that contains `end` is
+        the end hour, and has to be compiled. The filled gaps between the two times (see
+        `_filled_gaps`) are restored first. Unfilled gaps are discarded at the end, if
+        the new gap contains all of their hours. Returns the new gap, and the plan by
+        counter. Raises `HomeAssistantError` if a condition is not met, and in the same
         cases as `async_fill`. In all of these cases, no gap is restored.
         """
         gap = Gap(begin, (end // HOUR + 1) * HOUR, {})
         if not gap.hours or dt_util.utcnow().timestamp() < gap.end + COMPILED_AFTER:
             raise translated_error(HomeAssistantError, "no_full_hour")
-        statistics = await self._async_statistics(gap, self._filled(begin, end))
+        statistics = await self._async_counter_statistics(
+            gap, self._filled_gaps(begin, end)
+        )
         for name, statistic in statistics.items():
             base, end_row = statistic.base(gap.hours), statistic.end_row(gap.hours)
             # The row of the hour of `begin`, if any, has the last state before the gap.
@@ -519,13 +532,13 @@ class MeterGaps:
             if points[0][1] != points[1][1]
         }
         statistics = {name: statistics[name] for name in gap.readings}
-        await self._async_read_evidence(gap, statistics)
-        if not await self.async_plan(gap, self._filled(begin, end)):
+        await self._async_read_distribution(gap, statistics)
+        if not await self.async_plan(gap, self._filled_gaps(begin, end)):
             raise self._nothing_to_fill()
-        if self._filled(begin, end):
+        if self._filled_gaps(begin, end):
             await self.async_restore(begin, end)
         plans = await self.async_fill(gap)
-        # Search again after each gap, because the user may discard a gap meanwhile.
+        # Search again after each gap, because the user may have discarded another gap.
         while other := self._open_gap_within(gap):
             await self.async_discard(other)
         return gap, plans
@@ -548,7 +561,7 @@ class MeterGaps:
         restored. The gap that was filled last is restored first. Returns the restored
         gaps. Raises `HomeAssistantError` if there is no such gap.
         """
-        if not (filled := self._filled(begin, end)):
+        if not (filled := self._filled_gaps(begin, end)):
             raise translated_error(
                 HomeAssistantError, "nothing_to_restore", name=self.coordinator.name
             )
@@ -558,13 +571,12 @@ class MeterGaps:
         await self._store.async_save(self._data_to_save())
         return filled
 
-    def _filled(self, begin: float, end: float) -> list[Gap]:
+    def _filled_gaps(self, begin: float, end: float) -> list[Gap]:
         """Return the filled gaps between two times, in the order of filling.
 
         `begin` and `end` are in s since 1970. Gaps that are only partly between them
-        are included. A gap that overlaps an included gap, and was filled later, is also
-        included, because its filling replaced rows that the filling of the included gap
-        had written.
+        are included. A gap is also included if it overlaps an included gap and was
+        filled later, because its filling replaced rows of the included gap.
         """
         filled: list[Gap] = []
         periods = [(begin, end)]

@@ -71,7 +71,8 @@ def create_rejected_issue(
     language = coordinator.hass.config.language
     lines = [
         f"- `{_entity_id(coordinator, name)}`:"
-        f" {_energy(last, name, language)} → {_energy(reading, name, language)}"
+        f" {_optional_energy_text(last, name, language)}"
+        f" → {_optional_energy_text(reading, name, language)}"
         for name, (last, reading) in rejected.items()
     ]
     create_meter_issue(coordinator, COUNTERS_REJECTED, counters="\n".join(lines))
@@ -146,7 +147,7 @@ def _entity_id(coordinator: CountisCoordinator, counter: str) -> str:
     return entities.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or counter
 
 
-def _energy(value: float | None, counter: str, language: str) -> str:
+def _optional_energy_text(value: float | None, counter: str, language: str) -> str:
     return "?" if value is None else energy_text(value, counter, language)
 
 

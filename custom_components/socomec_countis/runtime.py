@@ -94,9 +94,9 @@ class BusRuntime:
         """Held while a task reads the evidence about a gap from a meter.
 
         A gap is a time in which the meter was not read. Reading the evidence may take a
-        minute. Two tasks that read the load curve of one meter would move the same read
-        pointer. If tasks read several meters at the same time, too little time would be
-        left for polls.
+        minute. Two tasks that read the load curve of one meter would disturb each
+        other, because both would select the page that the meter returns. If tasks read
+        several meters at the same time, too little time would be left for polls.
         """
         self._update_lock = asyncio.Lock()
         """Held while meters are added, removed and changed."""

@@ -146,9 +146,9 @@ class CountisSensor(DeadbandSensor):
         A tariff is used if its counter was above 0 kWh when the profile was taken. The
         counter of a used tariff is enabled. Its partial counter is also enabled if
         several tariffs are used. If only one tariff is used, its partial counter is
-        disabled, because it would equal the partial counter of all tariffs. If the
-        meter had produced more energy than it had consumed when the profile was taken,
-        the consumed power and the produced power are enabled.
+        disabled, because it would equal the partial counter of all tariffs. The
+        consumed power and the produced power are enabled if the produced energy was
+        above the consumed energy when the profile was taken.
         """
         super().__init__(coordinator, description)
         profile, key = coordinator.meter.profile, description.key

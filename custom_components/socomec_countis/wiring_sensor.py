@@ -57,14 +57,14 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
     async def async_added_to_hass(self) -> None:
         """Restore the result of the last check that ended before the bus was loaded.
 
-        If a later check was running when the bus was unloaded, the stored state is
-        `CHECKING`. So only the attributes are restored, and the result follows from
-        them.
+        If another check was running when the bus was unloaded, the stored state is
+        `CHECKING`. So the state is not restored. The result follows from the restored
+        attributes.
         """
         last = await self.async_get_last_state()
         if last and "codes" in last.attributes:
-            self._show(last.attributes)
-        self._update()
+            self._show_result(last.attributes)
+        self._show_latest_result()
         await super().async_added_to_hass()
 
     @property
@@ -76,15 +76,15 @@ class WiringSensor(CountisEntity, SensorEntity, RestoreEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        self._update()
+        self._show_latest_result()
         super()._handle_coordinator_update()
 
-    def _update(self) -> None:
+    def _show_latest_result(self) -> None:
         """Show the result of the latest check since the bus was loaded, if any."""
         if (wiring := self.coordinator.wiring) is not None:
-            self._show(wiring)
+            self._show_result(wiring)
 
-    def _show(self, values: Mapping[str, Any]) -> None:
+    def _show_result(self, values: Mapping[str, Any]) -> None:
         # Code 0 means no error. Without codes, a condition of the check is not met.
         codes = values["codes"]
         self._result = CORRECT if codes == [0] else FAULTY if codes else INCONCLUSIVE
