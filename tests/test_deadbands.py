@@ -98,7 +98,7 @@ async def test_change_within_the_deadband_is_published_after_a_delay(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deadband_sensor, "PUBLISHED_FOR_SECONDS", 5)  # not 30 s
+    monkeypatch.setattr(deadband_sensor, "DEADBAND_SECONDS", 5)  # not 30 s
     await poll(entry, meter, watts=1100)
     await poll(entry, meter, watts=1110)
     assert state(hass, "power_l1") == "1100"

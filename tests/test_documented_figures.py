@@ -202,7 +202,7 @@ WEEKS = {7 * 86_400: "a week"}
 FACTORS = {2: "twice"}
 MINUTES = {300: "five minutes", 600: "ten minutes"}
 HELD_SECONDS = coordinator.HOLD_SECONDS
-PUBLISHED_AFTER = deadband_sensor.PUBLISHED_FOR_SECONDS
+PUBLISHED_AFTER = deadband_sensor.DEADBAND_SECONDS
 LONGEST_PAUSE = f"{poller.LONGEST_PAUSE:g}"
 FIGURES = {
     "counters.md": (

@@ -69,10 +69,11 @@ class CountisButton(CountisEntity, ButtonEntity):
 
     @override
     async def async_press(self) -> None:
-        """Send the command and show the values that are read back, or check the wiring.
+        """Send the command, or check the wiring.
 
-        Raises `HomeAssistantError` if the meter does not confirm the command, or if a
-        reading of the wiring check fails.
+        The values that a command has changed are read and shown. Raises
+        `HomeAssistantError` if the meter does not confirm the command, or if a reading
+        of the wiring check fails.
         """
         await self.entity_description.press_fn(self.coordinator)
 

@@ -36,7 +36,7 @@ from .schemas import OPTIONS_SCHEMA, SUGGESTED, bus_schema
 
 
 class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
-    """Adds a bus with its meters, or changes its connection and line settings."""
+    """Adds a bus with its meters. The base class changes a bus that is set up."""
 
     @staticmethod
     @callback
@@ -72,9 +72,9 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Ask for a bus and a meter. A scan finds the values of empty fields.
 
-        `kind` is the connection type. The dialog that reconfigures a bus offers this
-        step only in menus with `other_kinds`. In this dialog, the step asks for the new
-        connection of the bus.
+        `kind` is the connection type. In the dialog that reconfigures a bus, this step
+        asks for the new connection instead. That dialog offers the step only in menus
+        with `other_kinds`.
         """
         if not self.is_new:
             return await self.async_change_bus(kind, user_input)
@@ -90,8 +90,8 @@ class CountisConfigFlow(ReconfigureFlow, domain=DOMAIN):
                     return self.show_no_response(err)
                 self.error = err
         entered = self.entered_for(kind)
-        # If the user has already submitted this form, the fields that the user left
-        # empty stay empty.
+        # Suggest the usual values only in a form that the user has not submitted yet.
+        # In a submitted form, the fields that the user left empty stay empty.
         is_same_kind = kind == self.entered_kind
         shown = entered if is_same_kind else {**SUGGESTED[kind], **entered}
         return self.show_form(kind, bus_schema(kind, is_new=True), shown)

@@ -110,8 +110,8 @@ async def async_profile_at(
 ) -> Profile:
     """Take and return the profile of the meter at a unit ID.
 
-    The meter must have the serial number `expected`, unless that is None. Raises the
-    same errors as `temporary_client` and `async_take_profile`.
+    If `expected` is not None, the meter must have this serial number. Raises the same
+    errors as `temporary_client` and `async_take_profile`.
     """
     async with temporary_client(hass, data, unit_id) as client:
         # The meter may respond slowly, so the timeouts are longer (`slow`).
@@ -189,8 +189,8 @@ def describe_error(
         "settings": line_settings_text(data),
     }
     if isinstance(error, AnotherMeterError):
-        # The text contains these serial numbers in place of a reason. Diagnostics
-        # redact them by their keys.
+        # The text contains two serial numbers instead of a reason. Each has its own
+        # key, by which diagnostics redact the serial number.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
     return key, placeholders | {"reason": reason(error)}

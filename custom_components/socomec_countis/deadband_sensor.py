@@ -15,7 +15,7 @@ from .entity import CountisEntity, CountisEntityDescription
 # s; for this time after a state was published, no change smaller than the deadband is
 # published. Our choice: a compromise between the age of a state and the size of the
 # database.
-PUBLISHED_FOR_SECONDS = 30
+DEADBAND_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class DeadbandSensor(CountisEntity, SensorEntity):
     ) -> None:
         """Initialize the sensor with the present value."""
         super().__init__(coordinator, description)
-        self._published_until = -math.inf
-        """In s of the event loop's clock: until then, no small change is published."""
+        self._deadband_until = -math.inf
+        """Until when no small change is published, in s of the event loop's clock."""
         self.update_state()
 
     @property
@@ -56,10 +56,11 @@ class DeadbandSensor(CountisEntity, SensorEntity):
         return self._attr_available
 
     @property
-    def is_available_now(self) -> bool:
-        """Return whether `data` of the coordinator contains the quantity, even as None.
+    def is_latest_state_available(self) -> bool:
+        """Return whether the latest state is available, published or not.
 
-        A counter stays available while the meter is offline.
+        The state is available if `data` of the coordinator contains the quantity, even
+        as None. A counter stays available while the meter is offline.
         """
         return self._quantity in self.coordinator.data
 
@@ -73,10 +74,10 @@ class DeadbandSensor(CountisEntity, SensorEntity):
     def update_state(self) -> bool:
         """Update the published state, unless its change is delayed.
 
-        Returns True if the state was updated, so that the caller has to write it.
+        Returns whether the state was updated. If so, the caller has to write it.
         """
         digits = self.entity_description.suggested_display_precision
-        available = self.is_available_now
+        available = self.is_latest_state_available
         value = self.quantity_value
         if value is not None:
             if (value_fn := self.entity_description.value_fn) is not None:
@@ -91,13 +92,13 @@ class DeadbandSensor(CountisEntity, SensorEntity):
                 and published is not None
                 # The difference of two rounded values has a rounding error.
                 and round(abs(value - published), digits) < self._deadband
-                and now < self._published_until
+                and now < self._deadband_until
             )
         ):
             return False
         self._attr_available = available
         self._attr_native_value = value
-        self._published_until = now + PUBLISHED_FOR_SECONDS
+        self._deadband_until = now + DEADBAND_SECONDS
         return True
 
     @property

@@ -52,8 +52,8 @@ PEAK_DEMANDS = (
         state_class=SensorStateClass.MEASUREMENT,
         demand_fn=Demand.highest,
     ),
-    # No state class, because last month's statistics of `peak_demand_this_month`
-    # contain this value.
+    # No state class, and so no statistics, because the statistics of
+    # `peak_demand_this_month` already contain this value.
     DemandDescription(
         key="peak_demand_last_month",
         demand_fn=lambda demand, at: demand.highest(at, months_ago=1),
@@ -88,7 +88,7 @@ class DemandSensor(DeadbandSensor):
 
     @property
     @override
-    def is_available_now(self) -> bool:
+    def is_latest_state_available(self) -> bool:
         """Return False only while the meter is shown as offline."""
         return self.coordinator.last_update_success
 
@@ -111,16 +111,16 @@ class DemandSensor(DeadbandSensor):
 
     @override
     def update_state(self) -> bool:
-        """Update the published state. Another period is published without a delay.
+        """Update the published state, at once if the period of the demand has changed.
 
-        Returns True for another period, even if its demand equals the published one.
+        Returns whether the published state or its period has changed.
         """
         attributes = self.extra_state_attributes
-        is_other_period = attributes != self._published_attributes
-        if is_other_period:
+        has_period_changed = attributes != self._published_attributes
+        if has_period_changed:
             self._published_attributes = attributes
-            self._published_until = -math.inf
-        return super().update_state() or is_other_period
+            self._deadband_until = -math.inf
+        return super().update_state() or has_period_changed
 
     @property
     @override
@@ -133,7 +133,7 @@ class DemandSensor(DeadbandSensor):
             return None
         return {
             "period_begin": local_time_of(begin),
-            # `Demand.highest` returns only peaks of periods with this length.
+            # A `Peak` has this length, too: `Demand.highest` returns no others.
             "period_end": local_time_of(begin + 60 * demand.minutes),
         }
 
@@ -159,6 +159,6 @@ class PeakDemandSensor(DemandSensor):
 
     @property
     @override
-    def is_available_now(self) -> bool:
+    def is_latest_state_available(self) -> bool:
         """Return True, because the peaks stay valid while the meter is offline."""
         return True

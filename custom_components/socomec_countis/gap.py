@@ -47,20 +47,21 @@ class Gap:
     left_out: list[str] = field(default_factory=list)
     """Counters that are not filled, because their accepted value was corrected."""
     sources: dict[str, Source] = field(default_factory=dict)
-    """By total counter: the source of `parts`.
+    """By total counter: the source of the distribution in `parts`.
 
     Empty until the evidence (countis/gap_evidence.py) is read from the meter.
     """
     parts: dict[str, Sequence[float]] = field(default_factory=dict)
-    """By total counter: for each of `hours`, a fraction of the energy in `energies`.
+    """By total counter: how its energy is distributed over `hours`.
 
-    This fraction, from 0 to 1, was counted until the end of the hour.
+    For each hour, the value is the fraction of the energy in `energies`, from 0 to 1,
+    that was counted until the end of the hour.
     """
     energies: dict[str, float] = field(default_factory=dict)
     """By total counter: the energy to distribute, in kWh or kvarh.
 
-    The statistics have a last row before `hours[0]`. The energy was counted from the
-    end of the hour of this row to the end of `end_hour`.
+    The energy was counted between the ends of two hours: the last hour before
+    `hours[0]` that has a row in the statistics, and `end_hour`.
     """
     overwritten: dict[str, list[Row]] = field(default_factory=dict)
     """By statistic ID: the rows to write if the user undoes the filling."""
@@ -71,7 +72,7 @@ class Gap:
     def end_hour(self) -> int:
         """Return the start of the hour that contains `end`, in s since 1970.
 
-        If `end` is exactly a full hour, this is the hour that ends at `end`.
+        If `end` is exactly 13:00, the result is 12:00, because that hour ends at `end`.
         """
         return (math.ceil(self.end / HOUR) - 1) * HOUR
 

@@ -261,7 +261,7 @@ class MeterFlow(
         self, user_input: UserInput = None
     ) -> SubentryFlowResult:
         """Show that the reconfigured meter does not respond, but that others do."""
-        return self.show_only_others(meter=self._subentry.title)
+        return self.show_no_known_meter(meter=self._subentry.title)
 
     @override
     async def async_add(self, meters: list[FoundMeter]) -> SubentryFlowResult:

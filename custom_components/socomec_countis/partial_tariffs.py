@@ -84,7 +84,7 @@ class PartialTariffs:
         if not calculated or not needed <= accepted.keys():
             return dict.fromkeys(calculated)
         tariffs = {name: accepted[name] for name in calculated.values()}
-        before = self.reset
+        previous_reset = self.reset
         # The reason if known counters have become unknown, otherwise None.
         why_unknown = self._counters.take(accepted[PARTIAL_CONSUMED], tariffs)
         if why_unknown is not None:
@@ -94,7 +94,7 @@ class PartialTariffs:
                 self._subentry.title,
                 why_unknown,
             )
-        if self.reset is not before:
+        if self.reset is not previous_reset:
             self._entry.async_create_task(self._hass, self._async_save(meter))
         values = self._counters.values(
             {name: counter.value for name, counter in tariffs.items()}

@@ -69,7 +69,7 @@ PREFIX = "reconfigure_"
 def bus_data(kind: str, user_input: BusData) -> dict[str, Any]:
     """Return the data of the entry for a bus, from the input of the form.
 
-    The unit ID of a meter, which the form for a new bus contains, is left out.
+    The form for a new bus also contains the unit ID of a meter. The result does not.
     """
     data = {CONF_TYPE: kind, **user_input}
     data.pop(CONF_UNIT_ID, None)
@@ -99,8 +99,8 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     def entered_kind(self) -> str:
         """Return the connection type for which `entered` was entered.
 
-        Before the user submits a form for a bus, `form` is another step ID, so the
-        result is not a connection type.
+        Until the user submits a form for a bus, the result is the default of `form`,
+        which is not a connection type.
         """
         return self.form.removeprefix(PREFIX)
 
@@ -155,7 +155,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def async_step_reconfigure(
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
-        """Ask for the new connection type, and offer to continue an earlier scan."""
+        """Ask for the new connection type, and offer the scan of an earlier dialog."""
         options = [f"{PREFIX}{each}" for each in CONNECTION_TYPES]
         for scan in reversed(scans(self.hass).values()):
             request = scan.request
@@ -284,7 +284,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     def input_without_scanned_fields(self) -> BusData:
         """Return the input without the fields for which a scan tries all values.
 
-        These are the unit ID, and on a serial port the line settings.
+        These fields are the unit ID, and on a serial port the line settings.
         """
         settings = LINE_SETTINGS if self.entered_kind == SERIAL else ()
         scanned = {CONF_UNIT_ID, *settings}
@@ -307,9 +307,9 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
     async def pause_polling(self) -> AsyncIterator[None]:
         """Unload the bus for the context, because its poller uses the port.
 
-        A new bus has no poller, so the context has no effect. The setup lock is not
-        held, because a scan takes minutes. If the user reloads the bus during the scan,
-        the scan fails when it tries other line settings.
+        For a new bus, the context has no effect, because the bus has no poller. A scan
+        takes minutes, so the setup lock is not held, and the user can reload the bus.
+        The scan then fails when it tries other line settings.
         """
         if self.is_new:
             yield
@@ -333,7 +333,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             return await entry.async_unload(self.hass)
 
     def _matches(self) -> list[tuple[ConfigSubentry, FoundMeter]]:
-        """Return the found meters of the bus, each as a pair with its subentry.
+        """Return each meter of the bus that was found, as subentry and `FoundMeter`.
 
         A meter without a serial number is identified by its unit ID. If another meter
         of the bus responds at this unit ID, the other meter is left out. If it were not
@@ -364,7 +364,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             if is_same(subentry, meter)
         ]
 
-    def _others(
+    def _new_meters(
         self, matches: list[tuple[ConfigSubentry, FoundMeter]]
     ) -> list[FoundMeter]:
         """Return the found meters that are not set up, in the order of their unit IDs.
@@ -377,12 +377,12 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
             each.subentry_id: each.data[CONF_UNIT_ID]
             for each in meter_subentries(self._entry)
         } | {subentry.subentry_id: found.unit_id for subentry, found in matches}
-        others = [
+        new_meters = [
             each
             for each in self.shown_scan.scan.found
-            if each.unit_id not in unit_ids.values() and not self.configured(each)
+            if each.unit_id not in unit_ids.values() and not self.find_configured(each)
         ]
-        return sorted(others, key=attrgetter("unit_id"))
+        return sorted(new_meters, key=attrgetter("unit_id"))
 
     @override
     async def async_step_found(self, user_input: UserInput = None) -> ConfigFlowResult:
@@ -399,18 +399,20 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         """Show the meters of the bus that respond, and save the result of the scan.
 
         If the user submits the form, the connection, the line settings and the unit IDs
-        are saved. Other meters that respond are offered, and are added if selected.
+        are saved. The form also lists found meters that are not set up. Those that
+        the user selects are added.
         """
         self.note_shown()
         matches = self._matches()
-        others = {str(each.unit_id): each for each in self._others(matches)}
+        new_meters = {str(each.unit_id): each for each in self._new_meters(matches)}
         # All found meters have the same line settings.
         settings = settings_data(self.data, matches[0][1].settings)
         data = {**self.data, **settings}
         selected: list[str] = []
         if user_input is not None:
             # A meter may have been set up in another dialog meanwhile.
-            selected = [key for key in user_input.get(CONF_METERS, ()) if key in others]
+            ticked = user_input.get(CONF_METERS, ())
+            selected = [key for key in ticked if key in new_meters]
             try:
                 async with self.reserved():
                     await self._async_raise_if_configured()
@@ -418,7 +420,7 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
                         self._update_found(data, matches)
                         for key in selected:
                             self.hass.config_entries.async_add_subentry(
-                                self._entry, meter_subentry(others[key])
+                                self._entry, meter_subentry(new_meters[key])
                             )
                 return self.async_abort(reason="reconfigure_successful")
             except FormError as err:
@@ -426,12 +428,12 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         return self.show_form(
             "reconfigure_found",
             found_schema(
-                {key: self.label(each) for key, each in others.items()}, selected
+                {key: self.label(each) for key, each in new_meters.items()}, selected
             ),
             None,
             device=endpoint_name(data),
             settings=line_settings_text(data),
-            found="\n".join(f"- {_label(*each)}" for each in matches),
+            found="\n".join(f"- {_title_with_unit_ids(*each)}" for each in matches),
         )
 
     def _update_found(
@@ -454,10 +456,10 @@ class ReconfigureFlow(ScanFlow[ConfigFlowContext, ConfigFlowResult, str], Config
         self, user_input: UserInput = None
     ) -> ConfigFlowResult:
         """Show that no meter of the bus responds, but that other meters do."""
-        return self.show_only_others()
+        return self.show_no_known_meter()
 
 
-def _label(subentry: ConfigSubentry, found: FoundMeter) -> str:
+def _title_with_unit_ids(subentry: ConfigSubentry, found: FoundMeter) -> str:
     """Return the title of a meter, with both unit IDs if its unit ID has changed."""
     before = subentry.data[CONF_UNIT_ID]
     if found.unit_id == before:

@@ -55,7 +55,7 @@ class AcceptCountersFlow(MeterFixFlow):
     A level is a series of rejected readings that agree with each other.
     """
 
-    _shown: Mapping[str, Moment | None] | None = None
+    _shown_rejected_since: Mapping[str, Moment | None] | None = None
     """The value of `coordinator.rejected_since` when the form was last shown.
 
     None before the form was shown.
@@ -73,11 +73,12 @@ class AcceptCountersFlow(MeterFixFlow):
             return self.async_abort(
                 reason="no_reading", description_placeholders=placeholders
             )
-        # If another level has begun since the form was shown, show the form again.
-        if user_input is not None and rejected_since == self._shown:
+        # Accept only the level that the form has shown. If another level has begun
+        # since then, show the form again.
+        if user_input is not None and rejected_since == self._shown_rejected_since:
             coordinator.confirm_counters()
             return self.async_create_entry(data={})
-        self._shown = rejected_since
+        self._shown_rejected_since = rejected_since
         # The form shows the placeholders of the issue, so update the issue.
         create_rejected_issue(coordinator, coordinator.counters_of_form)
         return await super().async_step_confirm()
@@ -148,7 +149,7 @@ class FillGapFlow(MeterFixFlow):
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Show the present and proposed energy of each hour or day; ask the user."""
+        """Ask the user, and show the present and the proposed energy by hour or day."""
         gap = self.gap
         try:
             plans = await self.coordinator.meter_gaps.async_plan(gap)

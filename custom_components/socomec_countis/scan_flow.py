@@ -111,12 +111,12 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     """The error that the next form shows."""
     shown_scan: BusScan | None = None
     """The scan whose progress or result the dialog shows."""
-    _waiting: asyncio.Task[None] | None = None
+    _wait_task: asyncio.Task[None] | None = None
     """The task that waits for the end of the scan, until the dialog is closed."""
     _progress: dict[str, str]
     """The placeholders of the progress text."""
     _text_version = (0, 0)
-    """The number of found meters, and the time, when `_on_change` updated the text.
+    """The number of found meters and the time at the last update of the progress text.
 
     The time is in whole s of the event loop's clock.
     """
@@ -179,10 +179,11 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     @asynccontextmanager
     async def pause_polling(self) -> AsyncIterator[None]:
-        """Pause the polling of this bus during the context, if the scan needs this.
+        """Pause the polling during the context, if a scan needs the bus alone.
 
-        In this base class, the polling continues. This is possible in the dialogs of a
-        meter, because they use the `Bus` of the poller, which locks each transaction.
+        In this base class, the polling continues. The dialogs of a meter can share the
+        bus with the poller, because they use the same `Bus`, which locks each
+        transaction.
         """
         yield
 
@@ -254,14 +255,14 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_find(self, request: ScanRequest) -> R:
         """Probe and add a meter, or scan for meters.
 
-        If the latest scan of the bus has the same request and can be shown, the
+        If the latest scan of the bus has the same request and can still be shown, the
         dialog shows that scan. If the request has one unit ID, and only one combination
         of line settings can be used, the meter is probed. Otherwise, a scan tries all
         unit IDs of the request with all usable combinations. Raises `FormError`.
         """
         latest = scans(self.hass).get(bus_unique_id(self.data))
         if latest and latest.request == request and latest.can_be_shown:
-            return await self.async_continue(latest)
+            return await self.async_show_scan(latest)
         unit_ids = request.unit_ids
         async with self.reserved(), self.pause_polling():
             settings = settings_to_try(
@@ -278,7 +279,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
                 self.data = self._data_with(settings[0])
                 profile = await self.async_probe(unit_ids[0])
                 meter = FoundMeter(unit_ids[0], settings[0], profile)
-                return await self._async_add_new([meter])
+                return await self._async_check_and_add([meter])
         scan = Scan(self._open_bus, settings, unit_ids)
         bus_scan = BusScan(
             self.hass, request, self.data, scan, self.start_task, self.pause_polling
@@ -288,28 +289,29 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def _async_start(self, scan: BusScan) -> R:
         """Start a scan, and show its progress.
 
-        Raises `UnknownFlow` if the dialog was closed in the meantime.
+        Raises `UnknownFlow` if the dialog has already been closed.
         """
         if self._is_closed:
             raise UnknownFlow
         scan.start()
-        return await self.async_continue(scan)
+        return await self.async_show_scan(scan)
 
-    async def async_continue(self, scan: BusScan) -> R:
+    async def async_show_scan(self, scan: BusScan) -> R:
         """Show the progress of a scan, or its result if it has ended.
 
-        The progress of an ended scan is not shown. The frontend listens for changes
-        only after it has shown the progress, so it would miss the end of the scan.
+        The progress of an ended scan must not be shown, because it would stay on the
+        screen. The frontend notices only changes that happen after it has shown the
+        progress.
         """
         self.shown_scan, self.data = scan, scan.data
         if scan.is_running:
             return await self.async_step_scan()
-        return await self._async_step(await self._async_step_id_after(scan))
+        return await self._async_run_step(await self._async_result_step_id(scan))
 
     async def async_step_resume(self, user_input: UserInput = None) -> R:
-        """Continue the scan that the user chose in a menu."""
+        """Show the scan that the menu offered, or its result."""
         assert self.shown_scan is not None  # noqa: S101
-        return await self.async_continue(self.shown_scan)
+        return await self.async_show_scan(self.shown_scan)
 
     async def async_step_scan_again(self, user_input: UserInput = None) -> R:
         """Start a new scan with the request of the scan that has ended."""
@@ -325,13 +327,13 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async def async_step_change(self, user_input: UserInput = None) -> R:
         """Show the form with the values that the user entered."""
         self.note_shown()
-        return await self._async_step(self.form)
+        return await self._async_run_step(self.form)
 
-    async def _async_step(self, step_id: str) -> R:
+    async def _async_run_step(self, step_id: str) -> R:
         step: Callable[[], Awaitable[R]] = getattr(self, f"async_step_{step_id}")
         return await step()
 
-    async def _async_step_id_after(self, scan: BusScan) -> str:
+    async def _async_result_step_id(self, scan: BusScan) -> str:
         """Return the ID of the step that shows the result of a scan.
 
         If the scan ended with an error, the next form shows this error. An `AbortFlow`
@@ -363,28 +365,28 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         """Show the progress of the scan until it has ended."""
         scan = self.shown_scan
         assert scan is not None  # noqa: S101
-        if self._waiting is None:
+        if self._wait_task is None:
             self._progress = self._progress_placeholders(scan)
             scan.listeners.add(self._on_change)
             # Home Assistant cancels this task when the dialog is closed.
-            self._waiting = self.hass.async_create_background_task(
+            self._wait_task = self.hass.async_create_background_task(
                 scan.async_wait(), f"{DOMAIN} wait for a scan"
             )
-        elif self._waiting.done():
-            self._waiting = None
+        elif self._wait_task.done():
+            self._wait_task = None
             scan.listeners.discard(self._on_change)
             return self.async_show_progress_done(
-                next_step_id=await self._async_step_id_after(scan)
+                next_step_id=await self._async_result_step_id(scan)
             )
         return self.async_show_progress(
             step_id="scan",
             progress_action="scan_found" if scan.scan.found else "scan",
-            progress_task=self._waiting,
+            progress_task=self._wait_task,
             description_placeholders=self._progress,
         )
 
     def note_shown(self) -> None:
-        """Note that a dialog has shown the result of the scan.
+        """Note that a dialog has shown the result, so that no dialog offers it again.
 
         Each step that shows the result calls this method. Home Assistant calls such a
         step only if the dialog is open in a browser.
@@ -431,31 +433,31 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         if user_input is not None:
             selected = [meters[key] for key in user_input[CONF_METERS]]
             try:
-                return await self._async_add_new(selected)
+                return await self._async_check_and_add(selected)
             except FormError as err:
                 self.error = err
         labels = {key: self.label(each) for key, each in meters.items()}
-        ticked = [key for key, each in meters.items() if not self.configured(each)]
+        ticked = [key for key, each in meters.items() if not self.find_configured(each)]
         if user_input is not None:
             ticked = user_input[CONF_METERS]
         schema = found_schema(labels, ticked)
         return self.show_form("found", schema, {}, device=endpoint_name(self.data))
 
-    async def _async_add_new(self, meters: list[FoundMeter]) -> R:
-        """Add `meters`.
+    async def _async_check_and_add(self, meters: list[FoundMeter]) -> R:
+        """Check that `meters` can be added, and add them.
 
         Raises `FormError` if there is no meter, or if a meter is already configured.
         """
         if not meters:
             raise FormError(key="none_ticked")
         for meter in meters:
-            if configured := self.configured(meter):
+            if configured := self.find_configured(meter):
                 entry, subentry = configured
                 key = "meter_already_configured"
                 raise FormError(key, name=subentry.title, bus=entry.title)
         return await self.async_add(meters)
 
-    def configured(
+    def find_configured(
         self, meter: FoundMeter
     ) -> tuple[ConfigEntry, ConfigSubentry] | None:
         """Return the entry and subentry of a found meter, None if it is not set up."""
@@ -463,7 +465,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
 
     def label(self, meter: FoundMeter) -> str:
         """Return the label of a found meter, with the bus if the meter is set up."""
-        configured = self.configured(meter)
+        configured = self.find_configured(meter)
         parts = (
             meter_title(meter.profile, meter.unit_id),
             meter.profile.serial_number,
@@ -481,7 +483,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
         tried = [line_settings_text(self._data_with(each)) for each in scan.settings]
         step, other_kinds = "nothing_found", self.other_kinds()
         if scan.others:
-            # The connection works, because a device responds.
+            # A device responds, so another connection type is not needed.
             step, other_kinds = "others_found", []
         elif self.data[CONF_TYPE] != SERIAL:
             step = "nothing_found_behind_gateway"
@@ -499,7 +501,7 @@ class ScanFlow[C: FlowContext, R: FlowResult[Any, Any], H](FlowHandler[C, R, H])
     async_step_others_found = async_step_nothing_found
     async_step_nothing_found_behind_gateway = async_step_nothing_found
 
-    def show_only_others(self, **placeholders: str) -> R:
+    def show_no_known_meter(self, **placeholders: str) -> R:
         """Show that the scan has found only meters that the dialog does not expect.
 
         The dialog expects the meter that it reconfigures, or a meter of the bus that it
