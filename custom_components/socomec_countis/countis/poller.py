@@ -344,11 +344,12 @@ class Poller:
         except (ModbusError, CountisError) as err:
             self._handle_failure(polled, name, err, min(rank, 0))
         else:
-            read_blocks = {name}
+            read_blocks = [name]
             if reading.block == MEASUREMENTS:
                 # The measurements contain the power. If the power was requested,
-                # `async_read` may have read the measurements instead.
-                read_blocks |= {MEASUREMENTS, POWER}
+                # `async_read` may have read the measurements instead. The power is
+                # first, because the measurements may be due together with it.
+                read_blocks = [POWER, MEASUREMENTS]
             for each in read_blocks:
                 polled.plan_after_read(each, now, with_power=self._reads_everything)
             # Report the identity only if no other block is polled. Otherwise, the
