@@ -229,8 +229,8 @@ async def async_many_meters(seconds: float) -> str:
         "If a bus has no time to read all values each second, the integration reads"
         " the power in [two blocks](bus.md#order-of-the-blocks): the block *power*, and"
         " the block *measurements*, which also contains the power. The reads of both"
-        " blocks count in the table, so power can be read more often with 4 meters than"
-        " with 2.",
+        " blocks count in the table. With 2 meters, the power is read only with the"
+        " block *measurements*. So it can be read less often than with 4 meters.",
         table(
             (
                 *("meters", "baud", "power is read every"),
