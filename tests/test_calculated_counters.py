@@ -53,10 +53,10 @@ def shown(hass: HomeAssistant) -> tuple[str, str]:
 
 
 async def poll(entry: CountisConfigEntry) -> None:
-    """Wait for three polls, so that an earlier reset is evaluated.
+    """Wait for three polls, which are enough to evaluate a reset.
 
-    The first poll reads the partial total after the reset. Then the evaluation needs
-    newer tariff counters, and after these a newer partial total.
+    The evaluation needs the partial total after the reset, then newer tariff counters,
+    and then a newer partial total.
     """
     for _ in range(3):
         await until_polled(entry)
@@ -252,7 +252,7 @@ async def test_counter_that_is_enabled_alone_is_calculated(
     meter: Meter,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    # Disable all other entities of quantities, whether read or calculated.
+    # Disable the entities of all other quantities, read or calculated.
     for each in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
         key = each.unique_id.removeprefix(f"{SERIAL}_")
         if key in BLOCK_OF and key != T1P:

@@ -218,7 +218,7 @@ async def test_reset_is_not_sent_after_a_timeout(
     good_responses: int,
 ) -> None:
     library_meter = await async_accepted_meter(memory_bus)
-    # The request and its retry get no response.
+    # After the good responses, a request and its retry get no response.
     memory_bus.faults.extend([NO_FAULT] * good_responses + [LOST] * 2)
     with pytest.raises(ModbusTimeoutError):
         await async_reset_partial_counters(library_meter, published)
@@ -329,7 +329,7 @@ async def test_zeros_long_after_an_ignored_reset_are_rejected(
         (async_reset_tariff_counters, "tariffs", TARIFFS),
     ],
 )
-async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
+async def test_reset_with_a_lost_read_back_is_accepted_after_two_polls(
     memory_bus: MemoryBus,
     published: Published,
     command: Command,
@@ -342,6 +342,7 @@ async def test_reset_with_a_lost_read_back_is_accepted_by_two_polls(
         await command(library_meter, published)
     await library_meter.async_read("measurements")
     readings = []
+    # The first poll may reject the zeros.
     with suppress(ImplausibleError):
         readings.append(await library_meter.async_read(block))
     readings.append(await library_meter.async_read(block))
@@ -390,7 +391,7 @@ async def test_failed_reset_of_an_e1x_or_e2x_is_followed_by_a_second_command(
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E44", "Countis"])
 @pytest.mark.parametrize("attribute", ["refused_writes", "ignored_writes"])
-async def test_second_reset_command_is_not_sent_to_another_family(
+async def test_second_reset_command_is_not_sent_to_other_families(
     memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,
@@ -478,15 +479,15 @@ async def test_reset_is_confirmed_when_its_counters_fall_one_by_one(
     assert published.values["energy_consumed"] == 1234.56
 
 
-# The primary current of the current transformers in A, or None for a direct meter, and
-# the rise in Wh. After the write, a counter may rise by at most one step of 10 Wh, plus
-# 22 Wh for each second (530 Wh with 2000 A). The last read-back is about 0.9 s after
-# the write.
+# `ct_primary` is the primary current of the current transformers in A, or None for a
+# direct meter. `rise` is the energy in Wh that is read back. After the write, a counter
+# may rise by at most one step of 10 Wh, plus 22 Wh for each second (530 Wh with
+# 2000 A). The last read-back is about 0.9 s after the write.
 @pytest.mark.parametrize(
     ("ct_primary", "rise", "is_confirmed"),
     [(None, 10, True), (None, 40, False), (2000, 80, True), (2000, 600, False)],
 )
-async def test_reset_is_confirmed_only_if_its_counter_rises_by_a_possible_energy(
+async def test_reset_is_confirmed_only_if_the_read_back_energy_is_possible(
     memory_bus: MemoryBus,
     meter: SimulatedMeter,
     published: Published,

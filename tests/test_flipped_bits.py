@@ -33,10 +33,10 @@ SECONDS = 600
 FLIPPED_PART = 0.1  # of the responses
 BLOCKS = ("measurements", *COUNTER_BLOCKS)
 
-# W; the largest difference between an accepted power and the true power. `Relations`
-# tolerates 30 W between the total power and the sum of the phases. Rounding alone
-# causes up to 20 W, which may reduce the effect of a flipped bit. So a flipped bit of
-# 40 W may be accepted (20 W remain), but none of 80 W (60 W remain).
+# W; the largest difference between an accepted power and the true power. A flipped bit
+# changes a power by 10, 20, 40, 80 W or more. `Relations` tolerates 30 W between the
+# total power and the sum of the phases. Rounding can cancel up to 20 W of a change. So
+# a change of 40 W may be accepted (20 W remain), but none of 80 W (60 W remain).
 POWER_TOLERANCE = 40
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
 # No relation contains these values, so a wrong value may be accepted.
@@ -57,9 +57,9 @@ class Accepted:
     lowest: dict[str, float]
     """The lowest possible values of accepted counters.
 
-    An accepted counter is the lower one of two consecutive readings. So these are the
-    values in the registers during the earlier read of the latest pair of consecutive
-    intact reads.
+    If two consecutive reads are intact, the client accepts the lower reading of each
+    counter, which is that of the first read. So these are the values in the registers
+    during the first read of the last two consecutive intact reads.
     """
     values: Values
 
@@ -97,8 +97,8 @@ class FlippedBits:
             self._add_read(request.address, words, intact=not is_flipped)
             changed = list(words)
             if is_flipped:
-                at = self.random.randrange(len(words))
-                changed[at] ^= 1 << self.random.randrange(16)
+                index = self.random.randrange(len(words))
+                changed[index] ^= 1 << self.random.randrange(16)
             return changed
 
         return Fault(change)

@@ -37,7 +37,7 @@ type Words = list[int]
 def record(
     index: int, watts: int, *, incomplete: int = 0, period: timedelta = QUARTER
 ) -> Words:
-    """Return the registers of a record of `watts`, `index` periods after `START`."""
+    """Return the registers of a record whose time is `index` periods after `START`."""
     since = START + index * period - datetime(2000, 1, 1)  # noqa: DTZ001
     seconds = round(since.total_seconds())
     return [seconds >> 16, seconds & 0xFFFF, incomplete, watts]
@@ -211,7 +211,7 @@ async def test_single_page_that_is_full_ends_the_curve() -> None:
     ]
 
 
-async def test_return_of_the_first_page_ends_the_curve() -> None:
+async def test_first_page_after_the_last_page_ends_the_curve() -> None:
     meter = FakeMeter([full_page(0), full_page(29), full_page(0)])
     assert len((await read(meter)).records) == 58
 
@@ -401,7 +401,7 @@ def newest_first_page(newest: int) -> Words:
 async def test_newest_records_are_read_until_a_record_is_before_a_time(
     since: float, pages: int
 ) -> None:
-    """`since` is in periods after `START`, as the index of a record is.
+    """Like the index of a record, `since` is a number of periods after `START`.
 
     The first three pages end with the records 71, 42 and 13.
     """

@@ -42,9 +42,10 @@ async def reconfigure(
     serial: str | None = None,
     take_profile: bool = False,
 ) -> FlowResult:
-    """Reconfigure the meter with this serial number, and enter `unit_id` in its form.
+    """Reconfigure the meter with serial number `serial`: enter `unit_id` in the form.
 
-    If `serial` is None, reconfigure the first meter of the bus.
+    If `serial` is None, reconfigure the first meter of the bus. `take_profile` is the
+    switch *Detect the supported values again*.
     """
     subentry = next(
         each for each in entry.subentries.values() if serial in {None, each.unique_id}
@@ -215,7 +216,7 @@ async def test_meter_with_a_changed_unit_id_keeps_its_entities(
     assert coordinator_of(entry, 2).online
 
 
-async def test_title_of_the_user_is_kept_when_the_unit_id_changes(
+async def test_title_that_the_user_set_is_kept_when_the_unit_id_changes(
     hass: HomeAssistant, entry: CountisConfigEntry, moved_meter: Meter
 ) -> None:
     hass.config_entries.async_update_subentry(
@@ -225,7 +226,7 @@ async def test_title_of_the_user_is_kept_when_the_unit_id_changes(
     assert subentry_of(entry, 2).title == "Heat pump"
 
 
-async def test_unit_id_of_another_meter_is_rejected_with_its_serial_number(
+async def test_unit_id_of_another_meter_is_rejected_and_its_serial_is_shown(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     text = await shown_error(hass, await reconfigure(hass, entry, 2))
@@ -233,7 +234,7 @@ async def test_unit_id_of_another_meter_is_rejected_with_its_serial_number(
     assert subentry_of(entry).data["unit_id"] == 1
 
 
-async def test_unit_id_of_a_meter_without_serial_number_is_rejected(
+async def test_unit_id_of_a_configured_meter_without_serial_is_rejected(
     hass: HomeAssistant,
     add_meter: AddMeter,
     entry: CountisConfigEntry,

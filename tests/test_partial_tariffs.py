@@ -71,7 +71,7 @@ class PolledMeter:
         self.take()
 
     def take(self) -> None:
-        """Pass the accepted values to the calculation, as after each reading."""
+        """Pass the accepted values to the calculation."""
         accepted = self.check.accepted
         if accepted.keys() >= {PARTIAL_CONSUMED, *TARIFFS}:
             tariffs = {name: accepted[name] for name in TARIFFS}
@@ -191,7 +191,8 @@ def test_missed_reset_makes_counters_unknown_until_the_next_reset(
     polled.reset_and_poll()
     polled.count(10, 3600)
     polled.poll()
-    # The partial total is higher than before the reset, so no fall shows the reset.
+    # The partial total is read only after 15 kWh are counted. It is then higher than
+    # before the reset, so no fall shows the reset.
     polled.reset()
     polled.count(15, 3600)
     polled.poll(polls=60)
@@ -206,7 +207,7 @@ def test_missed_reset_makes_counters_unknown_until_the_next_reset(
     assert polled.reasons == [reason]
 
 
-def test_counters_that_were_never_reset_are_the_tariff_counters() -> None:
+def test_counters_that_were_never_reset_equal_the_tariff_counters() -> None:
     polled = PolledMeter(partial=1234.56)  # the sum of the tariff counters
     polled.poll()
     assert polled.value_list() == [1000, 234.56, 0, 0]
@@ -271,9 +272,9 @@ def test_reset_is_evaluated_later_if_the_total_is_too_uncertain(
     polled: PolledMeter,
 ) -> None:
     polled.reset()
-    # The total is read before the tariff counters, and again after an hour. These two
-    # totals differ by 50 kWh. So the total at the time of the tariff counters is too
-    # uncertain.
+    # The total is read before the tariff counters, and again an hour after them. These
+    # two totals differ by 50 kWh. So the total at the time of the tariff counters is
+    # too uncertain.
     for _ in range(2):
         polled.count(3.6, 1)
         polled.read("energies")
@@ -349,8 +350,8 @@ def test_old_value_of_an_idle_tariff_delays_no_evaluation(polled: PolledMeter) -
     polled.counters.tariffs[2] = 500  # Wh
     polled.counters.consumed += 500
     polled.poll(kilowatts=3.6)
-    # In low resolution, tariff 3 reads 0 kWh. So its accepted value remains 0.5 kWh,
-    # with the time at which 0.5 kWh was read.
+    # In low resolution, the register of tariff 3 contains 0 kWh. So the accepted value
+    # remains 0.5 kWh, with the time at which 0.5 kWh was read.
     polled.step = LOW_RESOLUTION
     polled.poll(kilowatts=3.6)
     polled.count(30, 3600)
@@ -386,8 +387,8 @@ def test_counters_are_unknown_until_a_reset_is_evaluated(polled: PolledMeter) ->
     polled.poll()
     assert polled.value_list() == [10, 0, 0, 0]
     polled.reset()
-    # Two readings confirm that the partial total fell. The tariff counters that show
-    # which tariffs have counted since the reset are not read yet.
+    # Two readings confirm that the partial total fell. The tariff counters are not read
+    # yet, so it is unknown which tariffs have counted since the reset.
     for _ in range(2):
         polled.count(36, 1)
         polled.read("energies")
@@ -449,7 +450,7 @@ def test_reset_is_evaluated_if_the_total_is_as_new_as_the_tariff_counter() -> No
     assert value_after(*RESET[:2], (0, 2, 1000, 2), (0, 4, 1000, 2)) == 0
 
 
-def test_tariff_counters_that_are_read_more_often_delay_no_evaluation() -> None:
+def test_newer_tariff_counters_delay_no_evaluation() -> None:
     assert value_after(*RESET, (0, 2, 1000, 9), (0, 4, 1000, 9)) == 0
 
 
@@ -508,10 +509,9 @@ def test_counter_that_contradicts_the_total_by_over_five_steps_is_unknown(
     counted: float,
     is_known: bool,  # noqa: FBT001
 ) -> None:
-    """The uncertainty of the total at the reset is added to the five steps of 1 kWh.
+    """The counter may differ from the total of 20 kWh by five steps of 1 kWh.
 
-    So a counter agrees with the total of 20 kWh if the counter differs by up to 5 kWh,
-    or by up to 10 kWh with an uncertainty of 5 kWh.
+    The uncertainty of the total at the reset is added to these 5 kWh.
     """
     tariff = 1000 + counted
     moments = (
@@ -602,7 +602,7 @@ def test_known_counters_match_the_display(
         else:
             polled.count(kilowatts, seconds, tariff)
         # If the partial total fell by only 10 Wh, the client keeps the value before the
-        # fall until the register is higher. So the meter counts 24 Wh in these 12 s.
+        # fall until the register exceeds this value. So count 24 Wh in 12 s.
         polled.poll(7.2, 12, tariff)
         reset = polled.calculated.reset
         if reset is not None:

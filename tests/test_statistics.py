@@ -246,9 +246,10 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
     random = Random(seed)  # noqa: S311
     meter.load = House(seed=seed, solar_peak=9000)
     day = DayOfMishaps(hass, entry, line, meter, clock, random)
-    partial = meter.counters.partial_consumed
-    tariff = meter.counters.tariffs[0]
-    before = (meter.counters.consumed, meter.counters.produced)
+    consumed_before = meter.counters.consumed
+    produced_before = meter.counters.produced
+    partial_before = meter.counters.partial_consumed
+    tariff_before = meter.counters.tariffs[0]
 
     shown: dict[str, float] = {}
     mishaps = list(day.mishaps)
@@ -270,17 +271,19 @@ async def test_statistics_of_a_day_of_mishaps_contain_the_metered_energy(
         await day.poll(1)
     counters = meter.count()
     recorded = await sums(hass)
-    consumed = (counters.consumed - before[0]) / 1000
+    consumed = (counters.consumed - consumed_before) / 1000  # kWh
     assert recorded["energy_consumed"] == pytest.approx(consumed, abs=TOLERANCE)
     assert recorded["energy_produced"] == pytest.approx(
-        (counters.produced - before[1]) / 1000, abs=TOLERANCE
+        (counters.produced - produced_before) / 1000, abs=TOLERANCE
     )
     assert recorded["tariff_1_energy"] == pytest.approx(
-        (counters.tariffs[0] - tariff) / 1000, abs=TOLERANCE
+        (counters.tariffs[0] - tariff_before) / 1000, abs=TOLERANCE
     )
     # At each of at most two resets, less than one step of the counter (0.01 kWh) is
     # lost, in addition to `TOLERANCE`.
     assert recorded["partial_energy_consumed"] == pytest.approx(consumed, abs=0.0301)
     # Without a reset, the partial counter would contain the whole energy of the day.
-    assert counters.partial_consumed < partial + counters.consumed - before[0]
+    assert (
+        counters.partial_consumed < partial_before + counters.consumed - consumed_before
+    )
     assert ir.async_get(hass).issues == {}

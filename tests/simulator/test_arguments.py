@@ -9,12 +9,12 @@ import pytest
 
 from simulator.__main__ import main
 
-# All options except --help, in the order of the help: meters (two rows), line, gateway.
+# All options except --help, in the order of the help.
 OPTIONS = [
-    *("--unit-id", "--diagnostics", "--wiring", "--lifelike", "--noon"),
-    *("--load-curve", "--state"),
-    *("--baudrate", "--response-delay", "--link"),
-    *("--tcp", "--rtu-over-tcp", "--host"),
+    *("--unit-id", "--diagnostics", "--wiring", "--lifelike", "--noon"),  # meters
+    *("--load-curve", "--state"),  # meters
+    *("--baudrate", "--response-delay", "--link"),  # line
+    *("--tcp", "--rtu-over-tcp", "--host"),  # gateway
 ]
 
 

@@ -14,7 +14,7 @@ NOON = int(FRIDAY.timestamp())
 
 @pytest.mark.parametrize("zone", [-9, -5, 0, 1, 5.5, 11])
 def test_moment_has_local_hour_and_weekday(zone: float) -> None:
-    noon = NOON - int(zone * 3600)  # 12:00, `zone` hours ahead of UTC
+    noon = NOON - int(zone * 3600)  # 12:00 in the time zone UTC + `zone` hours
     for hours in range(24 * 7):
         local = FRIDAY + timedelta(hours=hours)
         moment = Moment.of(noon + hours * 3600, noon)
@@ -27,9 +27,9 @@ def test_moment_is_the_same_with_noon_of_another_day() -> None:
 
 
 def test_weather_differs_from_day_to_day() -> None:
+    # The part of the sunshine that reaches the ground: 0.3 on the darkest day.
     parts = [weather(1, Moment.of(NOON + day * DAY, NOON)) for day in range(14)]
     assert len(set(parts)) == 14
-    # The part of the sunshine that reaches the ground: 0.3 on the darkest day.
     assert all(0.3 <= part <= 1 for part in parts)
 
 
@@ -39,7 +39,7 @@ def test_tariff_2_applies_at_night() -> None:
     assert by_hour == [1] * 10 + [2] * 8 + [1] * 6
 
 
-def test_solar_roof_of_house_has_the_power_of_its_inverter() -> None:
+def test_solar_roof_of_a_house_has_the_power_of_an_inverter() -> None:
     with_roof = House(1, solar_peak=6000, noon=NOON, lifelike=True)
     without_roof = House(1, noon=NOON, lifelike=True)
     inverter = Inverter(1, noon=NOON, lifelike=True)
@@ -48,6 +48,6 @@ def test_solar_roof_of_house_has_the_power_of_its_inverter() -> None:
             sum(phase.watts for phase in load.phases(second))
             for load in (with_roof, without_roof, inverter)
         )
-        # In W. The inverter produces, so `roof` is negative. Its noise is up to 3 W on
-        # each phase.
+        # In W. The inverter produces, so `roof` is negative. The noise of the inverter
+        # is up to 3 W on each phase.
         assert grid == pytest.approx(house + roof, abs=10)

@@ -69,7 +69,7 @@ def is_open(port: str) -> bool:
     return os.path.realpath(port) in [os.path.realpath(each) for each in files]
 
 
-async def unsigned(client: ModbusConnection, unit_id: int, address: int) -> int:
+async def read_unsigned(client: ModbusConnection, unit_id: int, address: int) -> int:
     """Return the unsigned 32-bit value of two registers."""
     high, low = await client.for_unit(unit_id).read_holding_registers(address, 2)
     return high << 16 | low
@@ -83,10 +83,10 @@ async def test_meters_respond_until_signal(
     async with running("--unit-id", "1", "2", "--link", str(link)) as (process, port):
         assert port == str(link)
         async with client_of(port) as client:
-            assert await unsigned(client, 1, 50770) >= 12_345  # Ea+ in kWh
+            assert await read_unsigned(client, 1, 50770) >= 12_345  # Ea+ in kWh
             # The meter at unit ID 2 measures a solar inverter. By default, the
             # simulator starts at solar noon. So the measured power is negative.
-            assert await unsigned(client, 2, 50536) > 0x8000_0000
+            assert await read_unsigned(client, 2, 50536) > 0x8000_0000
         process.send_signal(stop_signal)
         assert await process.wait() == 0
     assert not link.is_symlink()
@@ -94,15 +94,14 @@ async def test_meters_respond_until_signal(
 
 async def test_tariff_is_kept_in_state_file(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    for tariff in (3, 4):
+    # The first process sets tariff 3, with which the second process starts.
+    for initial_tariff, new_tariff in ((1, 3), (3, 4)):
         arguments = ("--unit-id", "5", "--state", str(state))
         async with running(*arguments) as (process, port):
             async with client_of(port) as client:
                 unit = client.for_unit(5)
-                # The second process starts with the tariff of the first one.
-                before = await unit.read_holding_registers(51201, 1)
-                assert before == [3 if tariff == 4 else 1]
-                await unit.write_register(40481, tariff)
+                assert await unit.read_holding_registers(51201, 1) == [initial_tariff]
+                await unit.write_register(40481, new_tariff)
             process.terminate()
             await process.wait()
     assert json.loads(state.read_text())["5"]["tariff"] == 4
@@ -112,22 +111,22 @@ async def test_meter_has_unit_id_and_baudrate_of_its_diagnostics(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "diagnostics.json"
-    path.write_text(json.dumps(diagnostics_content()))
+    path.write_text(json.dumps(diagnostics_content()))  # unit ID 17, 19200 baud
     async with running("--diagnostics", str(path)) as (_, port):
         async with client_of(port, 9600, response_timeout=0.5) as client:
             with pytest.raises(ModbusTimeoutError):
-                await unsigned(client, 17, 50946)
+                await read_unsigned(client, 17, 50946)
         async with client_of(port, 19200) as client:
             words = await client.for_unit(17).read_holding_registers(50000, 11)
             assert words[:4] == [0x53, 0x4F, 0x43, 0x4F]  # "SOCO"
             # The file redacts the serial number. The simulator uses its own.
             assert words[8:] == [0x1438, 0x0120, 17]
             # Ea+ in steps of 10 Wh starts at the value in the file, and rises.
-            assert 1_234_567 <= await unsigned(client, 17, 50946) < 1_234_569
-            assert await unsigned(client, 17, 50770) == 12_345
+            assert 1_234_567 <= await read_unsigned(client, 17, 50946) < 1_234_569
+            assert await read_unsigned(client, 17, 50770) == 12_345
             # The profile in the file has no tariff counters.
             with pytest.raises(ModbusExceptionError):
-                await unsigned(client, 17, 51200)
+                await read_unsigned(client, 17, 51200)
 
 
 @pytest.mark.usefixtures("socket_enabled")
@@ -156,7 +155,9 @@ async def test_swapped_neutral_changes_voltages() -> None:
         running("--wiring", "swapped-l1") as (_, port),
         client_of(port) as client,
     ):
-        volts = [await unsigned(client, 1, 50520 + 2 * index) for index in range(3)]
+        volts = [
+            await read_unsigned(client, 1, 50520 + 2 * index) for index in range(3)
+        ]
     # In 0.01 V. L1 and the neutral are swapped, so L2 and L3 have phase-to-phase
     # voltages.
     assert volts == pytest.approx([23_000, 39_800, 39_800], abs=600)
@@ -172,7 +173,7 @@ async def test_reversed_currents_change_the_sign_of_their_powers() -> None:
         ),
         client_of(port) as client,
     ):
-        raw = [await unsigned(client, 1, 50544 + 2 * index) for index in range(3)]
+        raw = [await read_unsigned(client, 1, 50544 + 2 * index) for index in range(3)]
     # The highest bit is the sign.
     assert [power >> 31 for power in raw] == [0, 1, 1]
 
@@ -191,7 +192,7 @@ async def test_load_curve_has_given_number_of_past_records(records: int) -> None
         # Select the first block. Its first word is the number of its records.
         await unit.write_register(61440, 0x0001)
         found = (await unit.read_holding_registers(61456, 122))[0]
-        # A period of 600 s may have ended since the start.
+        # A period of 600 s may have ended since the start of the simulator.
         assert found in (records, records + 1)
 
 

@@ -49,13 +49,13 @@ async def test_library_sets_clock_with_short_and_long_year(
     assert await unit.read_holding_registers(CLOCK, 6) == [23, 11, year, 9, 0, 0]
 
 
-async def test_meter_with_two_tariffs_refuses_the_others(
+async def test_meter_with_two_tariffs_refuses_tariff_3(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.tariff_count = 2
     meter.counters = Counters(tariffs=[1_000_000.0, 234_560.0, 0.0, 0.0])
-    # The registers of tariffs 3 and 4 are not reserved, so the meter does not refuse
-    # a read of them. They contain "not available".
+    # The meter refuses a read of reserved registers. The registers of tariffs 3 and 4
+    # are not reserved. They contain "not available".
     meter.refuses_reserved = True
     # The number of tariffs, the tariff in progress, and the counters in 10 Wh.
     assert await unit.read_holding_registers(51200, 10) == [
@@ -106,7 +106,8 @@ async def test_partial_counters_by_tariff_are_counted_and_reset(
     clock.seconds += 1
     reserved = [0xFFFF] * 2
     # 1.010 kWh in tariff 1, and 0.010 kWh in tariff 2. Each tariff has two registers
-    # for the complete kWh, and one register for the rest in 0.1 Wh.
+    # for the whole kWh, and one register for the rest in 0.1 Wh. Tariff 3 does not
+    # exist, so its registers are reserved.
     counted = [0, 1, 100, 0, 0, 100, *reserved]
     assert await unit.read_holding_registers(PARTIAL_TARIFFS, 8) == counted
     await unit.write_register(RESET, 0x0002)  # only the partial reactive energy

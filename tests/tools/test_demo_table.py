@@ -89,7 +89,7 @@ def test_quantity_that_is_unknown_for_all_meters_has_no_row() -> None:
     assert head.split() == ["House", "Roof"]
 
 
-def test_texts_follow_the_numbers_and_are_translated() -> None:
+def test_rows_with_texts_follow_those_with_numbers_and_are_translated() -> None:
     states = {WIRING[1].entity_id: "correct", POWER: "1230"}
     _, *rows = table(states, [*WIRING, *ENTITIES])
     assert [row.split() for row in rows] == [
