@@ -28,7 +28,7 @@ START = datetime(2026, 6, 10, 11, 58, tzinfo=dt_util.get_time_zone("US/Pacific")
 
 
 class RunningClock:
-    """A wall clock that runs with the loop."""
+    """A wall clock that runs with the clock of the event loop."""
 
     def __init__(self, start: datetime) -> None:
         """Set the clock to `start`."""
@@ -46,9 +46,9 @@ class RunningClock:
 
 @contextmanager
 def running_clock(start: datetime) -> Iterator[RunningClock]:
-    """Set the clocks of Home Assistant, except `dt_util.now`, to `start`.
+    """Replace the clocks of Home Assistant, except `dt_util.now`, by a new clock.
 
-    Yields the clock, for the simulated meter.
+    The clock begins at `start`. Yields the clock, for the simulated meter.
     """
     clock = RunningClock(start)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -60,8 +60,8 @@ def running_clock(start: datetime) -> Iterator[RunningClock]:
         yield clock
 
 
-def poll_slowly(monkeypatch: pytest.MonkeyPatch, *blocks: str) -> None:
-    """Poll `blocks` every 5 s and others every hour, so that hours pass quickly."""
+def poll_mainly(monkeypatch: pytest.MonkeyPatch, *blocks: str) -> None:
+    """Poll `blocks` every 5 s, and others every hour, to simulate hours quickly."""
     intervals = {
         name: poller.Interval(target=seconds, period=seconds)
         for name in poller.INTERVALS

@@ -2,8 +2,8 @@
 
 The expected figures do not use the constants of the library. A read and its response
 have 13 characters plus two for each register, so a read of one register takes
-`wire(15)` plus the delay of the meter. A write of one register and its response have
-16 characters.
+`time_on_wires(15)` plus the delay, after which the meter begins its response. A write
+of one register and its response have 16 characters.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def wire(characters: float) -> float:
-    """Return the duration in s of characters and the silence at 9600 baud."""
+def time_on_wires(characters: float) -> float:
+    """Return the time in s of `characters` and the silence after them at 9600 baud."""
     return characters * CHARACTER + SILENCE
 
 
@@ -79,13 +79,15 @@ async def test_delay_is_a_moving_average_with_weight_0_1(
     # `bus.delay` begins at 0.03 s. Each read reduces the difference between `bus.delay`
     # and the delay of the meter (0.02 s) by a tenth.
     assert memory_bus.bus.delay == 0.03
-    assert memory_bus.bus.read_seconds(10) == exactly(wire(33) + 0.03)
+    assert memory_bus.bus.read_seconds(10) == exactly(time_on_wires(33) + 0.03)
     await memory_bus.unit().read_holding_registers(50004, 1)
     assert memory_bus.bus.delay == exactly(0.029)
-    assert memory_bus.bus.traffic[1].seconds == exactly(wire(15) + 0.02)
+    assert memory_bus.bus.traffic[1].seconds == exactly(time_on_wires(15) + 0.02)
     await memory_bus.unit().read_holding_registers(50004, 2)
     assert memory_bus.bus.delay == exactly(0.0281)
-    assert memory_bus.bus.used_seconds == exactly(wire(15) + wire(17) + 0.04)
+    assert memory_bus.bus.used_seconds == exactly(
+        time_on_wires(15) + time_on_wires(17) + 0.04
+    )
     # A request that has to open the port does not change the moving average, because
     # the bus does not know exactly when the request is sent.
     memory_bus.connected = False
@@ -148,7 +150,7 @@ def write_six(unit: ModbusUnit) -> Awaitable[object]:
 )
 @pytest.mark.parametrize(
     ("framing", "delay", "response_timeout"),
-    # The timeout is four delays, but at least 0.25 s, or 1 s behind a TCP gateway.
+    # The timeout is four times the delay, but at least 0.25 s ("rtu") or 1 s ("tcp").
     [
         ("rtu", 0.03, 0.25),
         ("rtu", 0.0625, 0.25),
@@ -173,7 +175,9 @@ async def test_timeout_begins_after_the_characters(
         await send(memory_bus.unit())
     traffic = memory_bus.bus.traffic[1]
     assert (traffic.requests, traffic.timeouts) == (attempts, attempts)
-    assert traffic.seconds == exactly(attempts * (wire(characters) + response_timeout))
+    assert traffic.seconds == exactly(
+        attempts * (time_on_wires(characters) + response_timeout)
+    )
 
 
 async def test_slow_unit_waits_a_second_in_each_of_three_attempts() -> None:
@@ -183,21 +187,21 @@ async def test_slow_unit_waits_a_second_in_each_of_three_attempts() -> None:
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(50000, 10)
     assert memory_bus.bus.traffic[1].requests == 3
-    assert memory_bus.bus.traffic[1].seconds == exactly(3 * (wire(33) + 1))
+    assert memory_bus.bus.traffic[1].seconds == exactly(3 * (time_on_wires(33) + 1))
 
 
 @pytest.mark.parametrize("responds", [True, False])
 async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     meter: SimulatedMeter, *, responds: bool
 ) -> None:
-    # No meter responds to a broadcast. Nevertheless, some clients return as if a meter
-    # had responded. To simulate this, the test has a meter at unit ID 0. Other clients
-    # wait until the timeout.
+    # No meter responds to a broadcast, so some clients wait until the timeout. Others
+    # return as if a meter had responded. To simulate these clients, the test has a
+    # meter at unit ID 0.
     memory_bus = MemoryBus({0: meter} if responds else {})
     await memory_bus.bus.async_broadcast(memory_bus.client(0), 40481, 1)
-    transaction = wire(16) + (memory_bus.delay if responds else 0.25)
+    transaction = time_on_wires(16) + (memory_bus.delay if responds else 0.25)
     # The bus then waits for the 8 characters of the broadcast, and for 0.1 s.
-    assert now() == exactly(transaction + wire(8) + 0.1)
+    assert now() == exactly(transaction + time_on_wires(8) + 0.1)
     assert memory_bus.bus.delay == 0.03
     assert memory_bus.writes == [(40481, (1,))]
 
@@ -209,10 +213,10 @@ async def test_meters_have_a_tenth_of_a_second_to_execute_a_broadcast(
     ("framing", "loss", "seconds"),
     [
         # The retry begins after the response timeout, on a lossy bus 0.15 s later.
-        ("rtu", 0.0, wire(15) + 0.25),
-        ("rtu", 0.5, wire(15) + 0.25 + 0.15),
+        ("rtu", 0.0, time_on_wires(15) + 0.25),
+        ("rtu", 0.5, time_on_wires(15) + 0.25 + 0.15),
         # Behind a TCP gateway, the retry begins after the damaged response.
-        ("tcp", 0.0, wire(15) + 0.02),
+        ("tcp", 0.0, time_on_wires(15) + 0.02),
     ],
 )
 async def test_retry_after_damaged_response_waits_until_no_late_byte_can_arrive(
@@ -246,8 +250,8 @@ async def async_unit_after_timeout(memory_bus: MemoryBus) -> tuple[ModbusUnit, f
 
 @pytest.mark.parametrize(
     ("address", "count", "pause"),
-    # The late response to the read of five registers from 50000 may still arrive. A
-    # second read of these registers may accept it, and does not wait.
+    # The late response to the read of five registers from 50000 may still arrive. Only
+    # a read of five other registers waits, because it would accept this response.
     [(50006, 5, 3.0), (50000, 5, 0.0), (50006, 6, 0.0)],
 )
 async def test_read_waits_3_seconds_for_a_late_response_of_the_same_length(
@@ -291,7 +295,9 @@ async def test_every_64th_timeout_of_a_probe_disconnects(probes: int) -> None:
             )
         await memory_bus.bus.async_settle()
         assert memory_bus.connected is (number % 64 != 0)
-    assert memory_bus.bus.traffic[9].seconds == exactly(probes * (wire(15) + 0.06))
+    assert memory_bus.bus.traffic[9].seconds == exactly(
+        probes * (time_on_wires(15) + 0.06)
+    )
 
 
 class BusyPort:
@@ -326,7 +332,7 @@ async def test_busy_port_is_tried_every_50_ms_for_1_s_after_a_recovery() -> None
     with pytest.raises(ModbusConnectionError):
         await bus.unit(1, client).read_holding_registers(50004, 1)
     first = port.attempts[0]
-    assert first == exactly(wire(15) + 0.25)
+    assert first == exactly(time_on_wires(15) + 0.25)
     assert [at - first for at in port.attempts] == [
         exactly(0.05 * number) for number in range(21)
     ]
@@ -420,7 +426,7 @@ async def test_time_of_a_transaction_begins_when_the_port_is_open(
     memory_bus.opening_seconds = 0.2
     await memory_bus.unit().read_holding_registers(50004, 1)
     # The bus checks every 10 ms whether the client is connected.
-    seconds = wire(15) + 0.02
+    seconds = time_on_wires(15) + 0.02
     assert memory_bus.bus.traffic[1].seconds == pytest.approx(seconds, abs=0.0101)
     assert now() == exactly(0.2 + seconds)
 
@@ -493,7 +499,7 @@ async def test_probe_ends_after_its_cancelled_request() -> None:
             )
         assert slow.active == 0
         # 0.06 s until the timeout, and 0.1 s until the cancelled request ends
-        assert now() == exactly(number * (wire(15) + 0.16))
+        assert now() == exactly(number * (time_on_wires(15) + 0.16))
 
 
 class SlowOpening:
@@ -543,7 +549,7 @@ async def test_statistics_count_each_retry(memory_bus: MemoryBus) -> None:
         assert memory_bus.bus.traffic[1].retries == number
 
 
-async def test_refusal_is_a_response_of_a_meter(memory_bus: MemoryBus) -> None:
+async def test_refusal_counts_as_a_response_of_a_meter(memory_bus: MemoryBus) -> None:
     memory_bus.faults.append(exception(2))
     with pytest.raises(IllegalDataAddressError):
         await memory_bus.unit().read_holding_registers(50004, 1)
@@ -564,8 +570,8 @@ async def test_late_response_is_expected_for_only_3_seconds(
             await unit.read_holding_registers(address, count)
     RETRY_TIMEOUTS_AT_ONCE.reset(token)
     ended = now()
-    # The response with five registers was lost more than 3 s ago. Only the response
-    # with seven registers may still arrive.
+    # The read of five registers timed out more than 3 s ago. Only the response to the
+    # read of seven registers may still arrive.
     await unit.read_holding_registers(50006, 5)
     assert memory_bus.requests[-1].at == exactly(ended)
 
@@ -610,4 +616,4 @@ async def test_timeout_restarts_when_the_client_is_connected_again() -> None:
             lambda: client.read_holding_registers(50004, 1),
             15,  # characters of the request and its response
         )
-    assert now() == pytest.approx(0.6 + wire(15) + 0.25, abs=0.0101)
+    assert now() == pytest.approx(0.6 + time_on_wires(15) + 0.25, abs=0.0101)

@@ -69,8 +69,8 @@ EXTREME_WORDS = (0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF)
 def drawn_words(drawn: bytes) -> list[int]:
     """Return a word for each 3 bytes: a selector, and the 2 bytes of a random word.
 
-    Every other selector selects an extreme word, because random words are rarely
-    extreme.
+    An odd selector selects an extreme word in place of the random word, because random
+    words are rarely extreme.
     """
     return [
         EXTREME_WORDS[selector // 2 % len(EXTREME_WORDS)]
@@ -80,8 +80,8 @@ def drawn_words(drawn: bytes) -> list[int]:
     ]
 
 
-# The largest block, `Identity`, has 66 registers. To draw all bytes at once takes a
-# tenth of the time of a list of words.
+# The largest block, `Identity`, has 66 registers. All bytes are drawn at once. To draw
+# a list of words would take ten times as long.
 WORDS = st.binary(min_size=3 * 66, max_size=3 * 66).map(drawn_words)
 
 
@@ -217,10 +217,10 @@ def test_low_resolution_block_has_the_same_request_lengths_and_fields(
 def test_main_measurements_are_all_measurements_but_the_details() -> None:
     block, _ = new_block(MainMeasurements)
     power, _ = new_block(Power)
-    every = Measurements.declared_fields.keys()
-    assert block.resolved_fields.keys() == every - MEASURED_DETAILS
+    names = Measurements.declared_fields.keys()
+    assert block.resolved_fields.keys() == names - MEASURED_DETAILS
     assert block.resolved_fields.keys() >= power.resolved_fields.keys()
-    assert {BLOCK_OF[name] for name in every} == {"measurements"}
+    assert {BLOCK_OF[name] for name in names} == {"measurements"}
 
 
 def test_power_of_minus_10_w_is_available() -> None:
@@ -276,7 +276,7 @@ def test_frequency_of_five_digits_is_in_steps_of_0_001_hz(
         ([5, 0xFFFF], None),
     ],
 )
-def test_transformer_ratio_requires_a_valid_secondary_and_primary(
+def test_transformer_ratio_requires_valid_secondary_and_primary_currents(
     words: list[int], ratio: float | None
 ) -> None:
     block, unit = new_block(CurrentTransformer)

@@ -32,7 +32,7 @@ from .demand_hours import (
     SENSORS,
     START,
     RunningClock,
-    poll_slowly,
+    poll_mainly,
     running_clock,
     set_load,
     sleep_until,
@@ -44,7 +44,7 @@ from .test_sensor import enable
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll the counters of the demand, and hardly any other block."""
-    poll_slowly(monkeypatch, ENERGIES)
+    poll_mainly(monkeypatch, ENERGIES)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def low_resolution_entry(
 
     The load of the meter is 3000 W. The time is 12:05.
     """
-    poll_slowly(monkeypatch, ENERGIES, MEASUREMENTS)
+    poll_mainly(monkeypatch, ENERGIES, MEASUREMENTS)
     meter.refused_blocks = {table.ENERGIES_UNIT_100}
     set_load(meter, 3000)
     await add_meter()

@@ -23,7 +23,7 @@ from .demand_hours import (
     SENSORS,
     START,
     RunningClock,
-    poll_slowly,
+    poll_mainly,
     running_clock,
     set_load,
     sleep_until,
@@ -54,7 +54,7 @@ def recorder_config() -> dict[str, Any]:
 @pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[RunningClock]:
     """Let the clocks of Home Assistant and of the meter begin at 11:58."""
-    poll_slowly(monkeypatch, ENERGIES)
+    poll_mainly(monkeypatch, ENERGIES)
     with running_clock(START) as clock:
         yield clock
 

@@ -47,8 +47,8 @@ DOCUMENTATION_RULES = sorted(
 def entity_row(key: str) -> Row:
     """Return the row of an entity in entities.md: its cells by column heading.
 
-    If the row describes several entities, the cells with registers contain only the
-    register of this entity.
+    If the row describes several entities, each returned cell with registers contains
+    only the register of this entity.
     """
     (platform,) = (
         name
@@ -56,6 +56,7 @@ def entity_row(key: str) -> Row:
         if key in {each.key for each in descriptions}
     )
     name = TEXTS["entity"][platform][key]["name"]
+    # Only the tables of entities have a column "On".
     row, names = next(
         (row, names)
         for row in table_rows(ENTITIES)
@@ -304,8 +305,8 @@ def sensor_ids(number: int) -> dict[str, str]:
 
 
 def test_documented_dashboard_is_the_dashboard_of_the_demo() -> None:
-    copied = yaml.safe_load((DOCS / "dashboard.yaml").read_text())
-    assert copied == dashboard([sensor_ids(1), sensor_ids(2)]), (
+    documented = yaml.safe_load((DOCS / "dashboard.yaml").read_text())
+    assert documented == dashboard([sensor_ids(1), sensor_ids(2)]), (
         "Change docs/dashboard.yaml and tools/demo/dashboard.py in the same way"
     )
 
@@ -331,7 +332,7 @@ def test_installation_uses_the_names_of_the_dialogs() -> None:
         *(
             name
             for key, name in TEXTS["config"]["step"]["user"]["menu_options"].items()
-            if key != "resume"  # shown only while a scan can be continued
+            if key != "resume"  # shown only during and after a scan
         ),
     ]
     for name in names:
@@ -391,8 +392,8 @@ def test_names_in_italics_exist_in_the_user_interface(
     assert [name for name in names if name.lower() not in shown_names] == []
 
 
-# Errors whose text contains all that a user needs. troubleshooting.md does not quote
-# them.
+# troubleshooting.md does not quote these errors, because their texts contain all that a
+# user needs.
 PLAIN_ERRORS = {"none_ticked", "several_errors", "no_meter_targeted", "not_set_up"}
 
 

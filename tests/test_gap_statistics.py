@@ -72,7 +72,8 @@ def test_energy_rises_from_the_row_before_the_gap_to_the_end_hour() -> None:
 
 def test_energy_before_the_gap_stays_in_its_hour() -> None:
     plan = planned((0, 100, 10), (1, 102, 12), (3, 104, 14), before=102)
-    # 2 kWh of hour 1 were counted before the gap. `PARTS` alone would give 11 and 13.
+    # 2 kWh of hour 1 were counted before the gap. With `PARTS` alone, the sums would be
+    # 11 and 13.
     assert [row.sum for row in plan.rows] == [12, 13]
 
 

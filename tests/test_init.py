@@ -48,7 +48,7 @@ ENERGIES, TARIFFS = (50946, 18), (51200, 10)
 
 OTHER_SERIAL = Fault(
     # The identity is verified with five registers. The last one is a part of the serial
-    # number. This fault replaces this register, and the CRC after it.
+    # number. The fault replaces the last register, and the CRC after it.
     lambda frame: with_crc(frame[:-4] + b"\x00\x07")
 )
 

@@ -99,8 +99,8 @@ def test_relation_that_the_profile_does_not_contain_is_not_checked() -> None:
 def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_highest_rise(
     step: float, seconds: float
 ) -> None:
-    # The first time of a `Moment` is by the system clock. It has no effect here,
-    # because no restart is between the two moments.
+    # A `Moment` is a time by the system clock, and by the event loop's clock. The first
+    # is used only after a restart, so it has no effect here.
     at = Moment(abs(seconds), 10_000 + seconds)
     total = CounterValue(1000, 0, Moment(0, 10_000), step)
     # The most that a counter can rise between the two reads, in kWh.
@@ -112,7 +112,7 @@ def test_tariffs_sum_up_to_the_total_within_five_steps_and_the_highest_rise(
         readings = {**tariff_counters(tariff_sum - 400, 400, None), "other": None}
         return relations.tariffs_contradict_total(readings, total, at, Limits())
 
-    # With steps of 0.01 kWh, the exact border would depend on rounding errors.
+    # Test the exact border only with steps of 1 kWh, because of rounding errors.
     if step == 1:
         assert not is_contradiction(1000 - 5)
         assert not is_contradiction(1000 + rise + 5)
@@ -186,7 +186,7 @@ def test_relation_of_the_power_is_found_with_a_load_and_kept_without_a_load(
         ({}, math.inf),
     ],
 )
-def test_highest_power_is_the_highest_total_or_absolute_sum_of_the_phases(
+def test_highest_power_is_a_total_or_the_sum_of_absolute_phase_powers(
     values: Values, highest: float
 ) -> None:
     assert highest_power(values) == highest

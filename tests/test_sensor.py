@@ -92,7 +92,7 @@ async def next_reads(entry: CountisConfigEntry, line: Line) -> set[tuple[int, in
     """Return the register address and number of registers of the next reads."""
     await until_polled(entry)
     line.requests.clear()
-    # In this number of requests, each polled block is read at least once.
+    # In 9 requests, each polled block is read at least once.
     await until(lambda: len(line.requests) > 8)
     return set(reads(line.requests))
 
@@ -115,7 +115,7 @@ async def test_quantity_outside_the_main_measurements_extends_their_read(
     before = state(hass, quantity)
     assert before != STATE_UNAVAILABLE
     assert await next_reads(entry, line) == {WHOLE_MEASUREMENTS, ENERGIES, TARIFFS}
-    # Each phase in W, var and V.
+    # The arguments of `Phase` are in W, var and V.
     meter.load = Constant(Phase(100, 100, 200), Phase(0), Phase(100, 100, 200))
     await until_polled(entry)
     assert state(hass, quantity) != before

@@ -20,7 +20,7 @@ PORT = {
 GATEWAY = {"type": "tcp", "host": "gateway.local", "port": 502, "baudrate": 9600}
 
 
-def shown(connection: dict[str, object], cause: BaseException) -> str:
+def shown_text(connection: dict[str, object], cause: BaseException) -> str:
     """Return the text for a connection that failed because of an error."""
     error = ModbusConnectionError("could not connect")
     error.__cause__ = cause
@@ -29,7 +29,8 @@ def shown(connection: dict[str, object], cause: BaseException) -> str:
     return text.format(**placeholders)
 
 
-# The error number selects the text that is shown, so "[raw text]" is not shown.
+# The error number selects the text that is shown. The text of the error, here
+# "[raw text]", is not shown.
 @pytest.mark.parametrize(
     ("number", "text"),
     [
@@ -44,7 +45,7 @@ def shown(connection: dict[str, object], cause: BaseException) -> str:
     ],
 )
 def test_error_of_a_port_has_a_text(number: int, text: str) -> None:
-    assert text in shown(PORT, OSError(number, "[raw text]"))
+    assert text in shown_text(PORT, OSError(number, "[raw text]"))
 
 
 @pytest.mark.parametrize(
@@ -72,25 +73,25 @@ def test_error_of_a_port_has_a_text(number: int, text: str) -> None:
     ],
 )
 def test_error_of_a_gateway_has_a_text(error: Exception, text: str) -> None:
-    assert text in shown(GATEWAY, error)
+    assert text in shown_text(GATEWAY, error)
 
 
 def test_innermost_error_selects_the_text() -> None:
     error = OSError(errno.EBUSY, "locked")
     error.__cause__ = OSError(errno.EACCES, "[raw text]")
-    assert "no permission" in shown(PORT, error)
+    assert "no permission" in shown_text(PORT, error)
 
 
 def test_suppressed_context_of_an_error_does_not_select_the_text() -> None:
     error = OSError(errno.EBUSY, "locked")
     error.__context__ = OSError(errno.EACCES, "[raw text]")
     error.__suppress_context__ = True  # as after `raise ... from None`
-    assert "Another program" in shown(PORT, error)
+    assert "Another program" in shown_text(PORT, error)
 
 
 def test_error_without_a_number_shows_the_text_of_the_innermost_error() -> None:
-    assert "(text of the cause)" in shown(PORT, OSError("text of the cause"))
+    assert "(text of the cause)" in shown_text(PORT, OSError("text of the cause"))
 
 
 def test_cause_without_a_text_shows_the_text_of_the_outer_error() -> None:
-    assert "(could not connect)" in shown(PORT, OSError())
+    assert "(could not connect)" in shown_text(PORT, OSError())

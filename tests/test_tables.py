@@ -365,7 +365,9 @@ def test_every_field_is_in_the_table(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYMBOLS)
-def test_range_is_the_table_block_or_the_extent_of_the_fields(name: str) -> None:
+def test_register_range_is_the_table_block_or_the_extent_of_the_fields(
+    name: str,
+) -> None:
     block_type = getattr(registers, name)
     rows = block_of(E3X_E4X, SYMBOLS[name][0]).values()
     fields = block_type.declared_fields.values()
@@ -510,7 +512,9 @@ def test_each_number_of_rollovers_belongs_to_its_counter() -> None:
     }
 
 
-PARTIAL_TARIFFS = 32768  # register address
+# The register address of the block. Each counter is a number of kWh, and a residual of
+# less than 1 kWh in steps of 0.1 Wh.
+PARTIAL_TARIFFS = 32768
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -651,7 +655,7 @@ def ignore(_: object) -> None:
     """Ignore a reading that a command publishes."""
 
 
-async def async_written(
+async def async_written_registers(
     memory_bus: MemoryBus, command: Command
 ) -> list[tuple[int, Row, int]]:
     """Return function code, row and value of each register that a command writes."""
@@ -693,7 +697,7 @@ async def test_partial_counters_are_reset_by_their_bits(
 ) -> None:
     meter.model = model
     row = row_of(edition, "reset values")
-    written = await async_written(
+    written = await async_written_registers(
         memory_bus, lambda meter: async_reset_partial_counters(meter, ignore)
     )
     assert written == [(WRITE, row, bits(row, *PARTIAL_BITS))]
@@ -703,13 +707,13 @@ async def test_partial_counters_are_reset_by_their_bits(
 @pytest.mark.parametrize(
     ("model", "edition"), [("Countis E23", E2X), ("Countis E14", E1X)]
 )
-async def test_refused_reset_of_e1x_and_e2x_is_followed_by_reset_partial(
+async def test_e1x_and_e2x_that_refuse_a_reset_get_a_write_to_reset_partial(
     memory_bus: MemoryBus, meter: SimulatedMeter, model: str, edition: str
 ) -> None:
     meter.model = model
     memory_bus.default_fault = refuse_writes
     row = row_of(edition, "reset partial")
-    written = await async_written(
+    written = await async_written_registers(
         memory_bus, lambda meter: async_reset_partial_counters(meter, ignore)
     )
     # `written[0]` is the write to the register "reset values".
@@ -718,13 +722,13 @@ async def test_refused_reset_of_e1x_and_e2x_is_followed_by_reset_partial(
 
 
 @pytest.mark.parametrize("model", ["Countis E33", "Countis E34", "Countis E44"])
-async def test_refused_reset_of_e3x_and_e4x_is_not_followed_by_reset_partial(
+async def test_e3x_and_e4x_that_refuse_a_reset_get_no_other_write(
     memory_bus: MemoryBus, meter: SimulatedMeter, model: str
 ) -> None:
     meter.model = model
     memory_bus.default_fault = refuse_writes
     row = row_of(E3X_E4X, "reset values")
-    written = await async_written(
+    written = await async_written_registers(
         memory_bus, lambda meter: async_reset_partial_counters(meter, ignore)
     )
     assert [each for _, each, _ in written] == [row]
@@ -733,7 +737,7 @@ async def test_refused_reset_of_e3x_and_e4x_is_not_followed_by_reset_partial(
 
 async def test_tariff_counters_are_reset_by_their_bits(memory_bus: MemoryBus) -> None:
     row = row_of(E3X_E4X, "reset tariffs")
-    written = await async_written(
+    written = await async_written_registers(
         memory_bus, lambda meter: async_reset_tariff_counters(meter, ignore)
     )
     assert written == [(WRITE, row, bits(row, "T1", "T2", "T3", "T4"))]
@@ -745,7 +749,7 @@ async def test_tariff_is_set_in_the_register_of_the_table(
     memory_bus: MemoryBus, tariff: int
 ) -> None:
     row = row_of(E3X_E4X, "set tariff")
-    written = await async_written(
+    written = await async_written_registers(
         memory_bus, lambda meter: async_set_tariff(meter, ignore, tariff=tariff)
     )
     assert written == [(WRITE, row, tariff)]
@@ -755,7 +759,7 @@ async def test_tariff_is_set_in_the_register_of_the_table(
 async def test_clock_is_set_by_one_request_in_the_order_of_the_table(
     memory_bus: MemoryBus,
 ) -> None:
-    written = await async_written(
+    written = await async_written_registers(
         memory_bus, lambda meter: async_set_clock(meter, ignore)
     )
     rows = [row for _, row, _ in written]

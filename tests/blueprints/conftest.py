@@ -20,7 +20,7 @@ from .common import FOLDER, Automate, Wait, settle
 def hass_config_dir(tmp_path: Path) -> str:
     """Return the folder of a configuration that contains the blueprints.
 
-    The fixture `hass` of the test package uses this folder.
+    The `hass` fixture of `pytest_homeassistant_custom_component` uses this folder.
     """
     shutil.copytree(FOLDER, tmp_path / "blueprints/automation" / FOLDER.name)
     return str(tmp_path)

@@ -30,9 +30,9 @@ async def switched(
     """Create the automation, and return the list of the loads that it switches.
 
     "+switch.car" is a load that was turned on, "-switch.car" one that was turned off.
-    At `START`, all loads have been on for an hour, which is longer than the pause of
-    90 s. A period begins at `START`, so the automation switches nothing in the first
-    3 minutes.
+    At `START`, all loads have been on for an hour, so the pause of 90 s between two
+    switched loads has ended. A period begins at `START`, so the automation switches
+    nothing in the first 3 minutes.
     """
     freezer.move_to(START - timedelta(hours=1))
     switched: list[str] = []
@@ -141,7 +141,7 @@ async def test_forecast_between_the_thresholds_switches_nothing(
     set_forecast: SetForecast,
     wait_minutes: WaitMinutes,
 ) -> None:
-    # One load is off, so a load could be turned on as well as off.
+    # One load is off and two are on, so a load could be turned on, or turned off.
     await set_state(hass, HEATER, "off")
     await wait_minutes(4)
     # W; the thresholds are 3000 W (limit minus reserve) and 5000 W (limit).
@@ -228,21 +228,21 @@ async def test_demand_of_a_house_stays_below_the_limit(
     set_forecast: SetForecast,
     wait: Wait,
 ) -> None:
-    """Simulate two hours of a house that uses 2000 W, and 2000 W more for each load."""
+    """Simulate two hours of a house: 2000 W, plus 2000 W for each load that is on."""
     demands: list[float] = []  # W
-    # The energy of the present period in Ws, and the power in the last two steps in W.
-    energy, recent = 0.0, [2000.0]
+    energy = 0.0  # Ws in the present period
+    recent_watts = [2000.0]  # in each of the last two steps
     for step in range(2 * 120):  # steps of 30 s
-        is_on = [hass.states.is_state(load, "on") for load in LOADS]
-        watts = 2000 + 2000 * sum(is_on)
+        loads_on = sum(hass.states.is_state(load, "on") for load in LOADS)
+        watts = 2000 + 2000 * loads_on
         energy += watts * 30
-        recent = [*recent, watts][-2:]
+        recent_watts = [*recent_watts, watts][-2:]
         await wait(30)
         passed = (step + 1) % 30 * 30  # s of the present period of 900 s
         if not passed:
             demands.append(energy / 900)
             energy = 0
-        mean = sum(recent) / len(recent)
+        mean = sum(recent_watts) / len(recent_watts)
         await set_forecast(round((energy + mean * (900 - passed)) / 900))
     assert len(demands) == 8  # quarter-hours
     assert max(demands) < 5000

@@ -45,18 +45,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Run these tests in one event loop, which the session fixtures need.
+    """Run the tests of this folder in one event loop, for the session fixtures.
 
-    Without this, each test would start its own Home Assistant and browser. The loop is
-    a parameter of each test, so the `asyncio` mark is added before the tests are
-    collected.
+    If each test had its own loop, each would start its own Home Assistant and browser.
+    pytest-asyncio reads the `asyncio` mark when it collects a test, so the mark is
+    added before that.
     """
     if isinstance(collector, pytest.Module) and collector.path.is_relative_to(HERE):
         collector.add_marker(pytest.mark.asyncio(loop_scope="session"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests in one worker, with a longer timeout, and only with a browser."""
+    """Run the tests of this folder in one worker, and with a longer timeout.
+
+    Without a browser, the tests are skipped.
+    """
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.browser)
@@ -133,7 +136,7 @@ async def frontend(
     home: Home, browser: Browser, language: str, pytestconfig: pytest.Config
 ) -> AsyncGenerator[Frontend]:
     """Return a new page with a user who is logged in."""
-    # The documentation is in English.
+    # The pictures are for the documentation, which is in English.
     pictures = wants_pictures(pytestconfig) and language == "en"
     camera = Camera(home.port) if pictures else None
     async with visit(browser, home.visitor, language, camera) as page:
