@@ -36,8 +36,8 @@ class CheckedCounters:
     def read(self, step: float = HIGH_RESOLUTION, **readings: float | None) -> set[str]:
         """Check one reading in kWh, and return the rejected counters.
 
-        Returns an empty set if only held counters (`CounterCheck.extend_level`) are
-        rejected.
+        If only held counters (see `CounterCheck.extend_level`) are rejected, returns an
+        empty set.
         """
         if self.check.check(self.reading(step, **readings)):
             return set()
@@ -72,8 +72,8 @@ class CheckedCounters:
         """
         check = self.check
         if not self.rejected(after, step, **readings):
-            # No test passes a reading that is fully accepted. So here, only held
-            # counters (see `CounterCheck.extend_level`) are rejected.
+            # No test calls this method with a fully accepted reading. So the empty set
+            # means that only held counters (`CounterCheck.extend_level`) are rejected.
             assert check.rejected["block"]
             return ()
         if check.extend_level(self.reading(step, **readings)):

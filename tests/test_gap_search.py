@@ -1,4 +1,4 @@
-"""Gaps found in the readings of a meter without a bus, a recorder or entities."""
+"""Gaps found in readings that each test chooses, without a bus or a recorder."""
 
 import asyncio
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.starts_at(
 )
 
 
-class ReadMeter:
+class ScriptedMeter:
     """A meter whose readings are the arguments of `read`, and its gaps."""
 
     def __init__(self, hass: HomeAssistant) -> None:
@@ -53,16 +53,16 @@ class ReadMeter:
             subentry=SimpleNamespace(
                 subentry_id="meter", data={CONF_SERIAL_NUMBER: None}
             ),
-            online=False,  # no gap is proposed
+            online=False,  # so no gap is proposed
         )
-        self.meter_gaps = self.new_gaps()
+        self.meter_gaps = self.new_meter_gaps()
 
-    def new_gaps(self) -> MeterGaps:
+    def new_meter_gaps(self) -> MeterGaps:
         """Return a new `MeterGaps`, which has not loaded the stored gaps yet."""
         return MeterGaps(cast("CountisCoordinator", self.coordinator))
 
     async def restart(self, hours: float, *, is_replaced: bool = False) -> None:
-        """Restart Home Assistant, which is off for some hours.
+        """Stop Home Assistant, and start it again after `hours` h.
 
         If `is_replaced`, there are no stored counters, because this is another meter.
         """
@@ -71,7 +71,7 @@ class ReadMeter:
         await asyncio.sleep(hours * HOUR)
         saved = {} if is_replaced else self.meter.counter_check.as_dict()
         self.meter.counter_check = CounterCheck().restore(saved)
-        self.meter_gaps = self.new_gaps()
+        self.meter_gaps = self.new_meter_gaps()
         await self.meter_gaps.async_load()
 
     def add_entity(self, key: str) -> None:
@@ -82,7 +82,7 @@ class ReadMeter:
         er.async_get(self.hass).async_get_or_create("sensor", DOMAIN, unique_id)
 
     def read(self, block: str, **counters: float | None) -> None:
-        """Check a reading of a block, in kWh. Find a gap if the reading is accepted."""
+        """Check a reading of a block, in kWh. If it is accepted, look for a gap."""
         reading = CounterReading(block, counters, 0.01, self.meter.now())
         if self.meter.counter_check.check(reading):
             self.meter_gaps.check_reading(block, ())
@@ -94,16 +94,18 @@ class ReadMeter:
 
 
 @pytest.fixture
-def meter(hass: HomeAssistant, hass_storage: dict[str, Any]) -> Iterator[ReadMeter]:
+def meter(hass: HomeAssistant, hass_storage: dict[str, Any]) -> Iterator[ScriptedMeter]:
     """Return a meter whose energies and tariffs have been read."""
-    meter = ReadMeter(hass)
+    meter = ScriptedMeter(hass)
     meter.read_twice("energies", energy_consumed=500)
     meter.read_twice("tariffs", tariff_1_energy=500)
     yield meter
     meter.meter_gaps.stop_timer()
 
 
-async def test_gaps_of_two_blocks_in_one_outage_are_merged(meter: ReadMeter) -> None:
+async def test_gaps_of_two_blocks_in_one_outage_are_merged(
+    meter: ScriptedMeter,
+) -> None:
     await asyncio.sleep(3 * HOUR)
     meter.read_twice("energies", energy_consumed=503)
     meter.read_twice("tariffs", tariff_1_energy=503)
@@ -114,7 +116,7 @@ async def test_gaps_of_two_blocks_in_one_outage_are_merged(meter: ReadMeter) -> 
 # A block is not read while all of its entities are disabled.
 @pytest.mark.parametrize("tariffs_first", [True, False])
 async def test_gap_of_a_block_that_was_not_read_before_an_outage_is_not_merged(
-    meter: ReadMeter, *, tariffs_first: bool
+    meter: ScriptedMeter, *, tariffs_first: bool
 ) -> None:
     for hour in range(10):
         await asyncio.sleep(HOUR)
@@ -128,7 +130,9 @@ async def test_gap_of_a_block_that_was_not_read_before_an_outage_is_not_merged(
     assert hours == {("energy_consumed",): 3, ("tariff_1_energy",): 13}
 
 
-async def test_counter_corrected_before_a_restart_is_left_out(meter: ReadMeter) -> None:
+async def test_counter_corrected_before_a_restart_is_left_out(
+    meter: ScriptedMeter,
+) -> None:
     meter.meter_gaps.check_reading("energies", {"energy_consumed"})
     await meter.restart(hours=3)
     meter.read_twice("energies", energy_consumed=503)
@@ -138,7 +142,7 @@ async def test_counter_corrected_before_a_restart_is_left_out(meter: ReadMeter) 
     assert gap.readings.keys() == {"tariff_1_energy"}
 
 
-async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
+async def test_invalid_stored_data_are_ignored(meter: ScriptedMeter) -> None:
     await asyncio.sleep(3 * HOUR)
     meter.read_twice("energies", energy_consumed=503)
     await meter.restart(hours=0)
@@ -156,13 +160,13 @@ async def test_invalid_stored_data_are_ignored(meter: ReadMeter) -> None:
     ):
         await store.async_save(content)
         meter.meter_gaps.stop_timer()
-        meter.meter_gaps = meter.new_gaps()
+        meter.meter_gaps = meter.new_meter_gaps()
         await meter.meter_gaps.async_load()
         assert meter.meter_gaps.gaps == []
 
 
 async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
-    meter: ReadMeter, monkeypatch: pytest.MonkeyPatch
+    meter: ScriptedMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: set[float] = set()
 
@@ -186,7 +190,7 @@ async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
 
 
 async def test_correction_after_the_end_hour_of_a_gap_leaves_no_counter_out(
-    meter: ReadMeter,
+    meter: ScriptedMeter,
 ) -> None:
     await asyncio.sleep(3 * HOUR)
     meter.read_twice("energies", energy_consumed=503)
@@ -199,7 +203,9 @@ async def test_correction_after_the_end_hour_of_a_gap_leaves_no_counter_out(
     assert gap.left_out == ["tariff_1_energy"]
 
 
-async def test_gap_is_found_if_the_second_reading_is_rejected(meter: ReadMeter) -> None:
+async def test_gap_is_found_if_the_second_reading_is_rejected(
+    meter: ScriptedMeter,
+) -> None:
     await asyncio.sleep(3 * HOUR)
     meter.read("energies", energy_consumed=503)
     meter.read("energies", energy_consumed=9000)
@@ -216,8 +222,8 @@ async def test_gap_is_found_if_the_second_reading_is_rejected(meter: ReadMeter) 
 
 
 @pytest.mark.parametrize("hours", [0.2, 3])
-async def test_gap_is_found_if_a_restart_follows_its_first_reading(
-    meter: ReadMeter, hours: float
+async def test_gap_is_found_if_a_restart_follows_the_first_reading_after_it(
+    meter: ScriptedMeter, hours: float
 ) -> None:
     begin = time.time()
     await asyncio.sleep(3 * HOUR)
@@ -230,7 +236,7 @@ async def test_gap_is_found_if_a_restart_follows_its_first_reading(
 
 
 async def test_outage_without_energy_is_no_gap_after_a_restart(
-    meter: ReadMeter,
+    meter: ScriptedMeter,
 ) -> None:
     await asyncio.sleep(3 * HOUR)
     meter.read_twice("energies", energy_consumed=500)
@@ -239,7 +245,7 @@ async def test_outage_without_energy_is_no_gap_after_a_restart(
     assert meter.meter_gaps.gaps == []
 
 
-async def test_gap_of_a_replaced_meter_is_not_found(meter: ReadMeter) -> None:
+async def test_gap_of_a_replaced_meter_is_not_found(meter: ScriptedMeter) -> None:
     await asyncio.sleep(3 * HOUR)
     meter.read("energies", energy_consumed=503)
     await meter.restart(hours=0.2, is_replaced=True)

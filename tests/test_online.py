@@ -53,7 +53,8 @@ async def test_offline_meter_is_disconnected_as_soon_as_values_are_unavailable(
     meter.offline = True
     coordinator = coordinator_of(entry)
     await until(lambda: not coordinator.online)
-    # Both states remain for `HOLD_SECONDS` after the meter goes offline.
+    # The states of `online` and `power` remain for `HOLD_SECONDS` after the meter goes
+    # offline.
     assert (state(hass, "online"), state(hass, "power")) == (STATE_ON, "1300")
     await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
     assert state(hass, "online") == STATE_OFF

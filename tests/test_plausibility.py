@@ -1,8 +1,7 @@
 """The plausibility of counter readings and of measured values.
 
 `CheckedCounters.read` checks a reading once, `CheckedCounters.rejected` checks it
-twice. Where a test does not use the result of `rejected`, the check accepts the
-reading.
+twice. Both return the counters that are rejected.
 """
 
 import json
@@ -42,8 +41,8 @@ def counters() -> CheckedCounters:
 # -- limits ------------------------------------------------------------------------
 
 
-# The neutral may carry the inrush current of three phases: 3 * 1.5 * 100 A. The power
-# is that of 450 A at 600 V.
+# The neutral may carry the inrush current of three phases: 3 * 1.5 * 100 A. The limits
+# of the power are those of 450 A at 600 V.
 @pytest.mark.parametrize(
     ("unit", "lowest", "highest"),
     [
@@ -84,7 +83,8 @@ def test_current_transformer_allows_a_faster_rise_of_a_total(
     counters = CheckedCounters(Limits.of_transformer(primary))
     assert counters.check.limits.kilowatts == pytest.approx(kilowatts)
     assert not counters.rejected(energy_consumed=500.0)
-    # Together, the tolerances of 5 s and two steps are less than 0.2 % of this rise.
+    # Together, the tolerances of 5 s and two steps are less than 0.2 % of the highest
+    # rise in 1 h.
     assert counters.rejected(3600, energy_consumed=500 + kilowatts * 1.002) == {TOTAL}
     assert not counters.rejected(energy_consumed=500 + kilowatts)
 
@@ -173,9 +173,9 @@ def test_single_zero_does_not_reset_a_partial_counter(
         assert counters.value(PARTIAL) == 50.0
 
 
-def test_limit_of_a_rise_from_0_includes_the_time_of_rejected_readings() -> None:
+def test_rise_limit_uses_the_time_since_the_last_accepted_reading() -> None:
     counters = CheckedCounters()
-    counters.rejected(energy_consumed=500.0, energy_produced=0.0)
+    assert not counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(30):
         assert counters.rejected(1, energy_consumed=0.0, energy_produced=0.0)
     # In the 1 s since the last rejected reading, the meter can count only 0.15 kWh,
@@ -195,8 +195,8 @@ def test_first_reading_of_0_is_rejected_if_the_counter_was_above_0_before() -> N
     assert not counters.rejected(energy_consumed=500.0)
 
 
-# If `may_rise` is False after a reading, gaps.py extends an unconfirmed gap to it.
-def test_first_reading_after_a_restart_or_a_rejection_confirms_no_rise(
+# In gaps.py, a gap ends only at a reading after which `may_rise` is True.
+def test_first_reading_after_a_rejection_or_restart_cannot_confirm_a_rise(
     counters: CheckedCounters,
 ) -> None:
     assert counters.read(energy_consumed=900.0)
@@ -209,7 +209,9 @@ def test_first_reading_after_a_restart_or_a_rejection_confirms_no_rise(
     assert not counters.check.may_rise("block")
 
 
-def test_accepted_level_may_rise(counters: CheckedCounters) -> None:
+def test_reading_with_which_a_level_is_accepted_can_confirm_a_rise(
+    counters: CheckedCounters,
+) -> None:
     while not counters.corrections(10, energy_consumed=900.0):
         assert not counters.check.may_rise("block")
     assert counters.check.may_rise("block")
@@ -232,7 +234,8 @@ def test_rise_is_limited_to_twice_the_highest_power(
         counters.check.note_power(kilowatts, counters.clock())
         counters.clock.seconds += 1
         assert not counters.rejected(energy_consumed=500.0)
-    for _ in range(19):  # s without a reading of the counters
+    # For 19 s, only the power is read, not the counters.
+    for _ in range(19):
         counters.check.note_power(kilowatts, counters.clock())
         counters.clock.seconds += 1
     assert counters.rejected(energy_consumed=500 + rise) == (
@@ -255,11 +258,11 @@ def test_rise_limit_uses_the_highest_power_since_the_last_reading(
     assert not counters.rejected(energy_consumed=500.35)
 
 
-def test_power_that_was_read_with_a_pause_does_not_limit_the_rise(
+def test_power_limits_no_rise_after_a_pause_between_its_readings(
     counters: CheckedCounters,
 ) -> None:
-    # After a pause of over 5 s, the highest power is unknown. At a highest power
-    # of 0, these rises would be rejected.
+    # If the power was not read for over 5 s, the highest power is unknown. If the check
+    # took 0 kW for the highest power, it would reject the rises of 0.2 kWh.
     for seconds in (0, 1, 6, 1):
         counters.clock.seconds += seconds
         counters.check.note_power(0, counters.clock())
@@ -338,8 +341,8 @@ def test_counter_continues_to_rise_after_rollovers_of_its_register(
             assert not counters.rejected(60, step, energy_consumed=round(shown, 2))
             assert accepted <= counters.value() <= counted / 100
             accepted = counters.value()
-            # Two of the possible rollovers differ by 10 Wh. So the value may lose 10 Wh
-            # at each rollover.
+            # Two of the possible rollovers differ by 10 Wh, and the check assumes the
+            # lower one. So the value may lose 10 Wh at each rollover.
             assert accepted >= counted / 100 - step - 3 * 0.01
             counted += 51
         # The register counts up to just below its next rollover, at the highest power.
@@ -386,7 +389,7 @@ def test_counter_that_is_not_available_keeps_its_value(
 
 def test_change_to_low_resolution_neither_lowers_nor_stops_a_counter() -> None:
     counters = CheckedCounters()
-    counters.rejected(energy_consumed=1234.56)
+    assert not counters.rejected(energy_consumed=1234.56)
     for reading, value in (
         (1234, 1234.56),
         (1234, 1234.56),
@@ -402,7 +405,7 @@ def test_change_to_high_resolution_neither_lowers_nor_stops_a_counter() -> None:
     counters = CheckedCounters()
     # A reading in low resolution differs by at most 1 kWh from the same reading in high
     # resolution, whether the meter rounds or truncates.
-    counters.rejected(energy_consumed=1235, step=LOW_RESOLUTION)
+    assert not counters.rejected(energy_consumed=1235, step=LOW_RESOLUTION)
     for reading in (1234.56, 1234.57, 1234.99, 1235.01, 1235.5):
         assert not counters.rejected(60, energy_consumed=reading)
         assert counters.value() == max(1235, reading)
@@ -410,7 +413,7 @@ def test_change_to_high_resolution_neither_lowers_nor_stops_a_counter() -> None:
 
 def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
     counters = CheckedCounters()
-    counters.rejected(energy_consumed=1234.01)
+    assert not counters.rejected(energy_consumed=1234.01)
     for _ in range(10):
         assert not counters.rejected(60, LOW_RESOLUTION, energy_consumed=1234)
     assert not counters.rejected(1, energy_consumed=1234.99)
@@ -421,17 +424,18 @@ def test_rise_that_low_resolution_did_not_show_is_accepted_afterwards() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 3600])
-def test_fall_of_a_partial_counter_to_a_possible_energy_is_accepted(
+def test_reset_is_accepted_if_the_meter_can_have_counted_the_new_value(
     counters: CheckedCounters, seconds: float
 ) -> None:
-    # If the counter was reset since the last reading, it contains at most this energy.
-    possible = round(HIGHEST_KILOWATTS * seconds / 3600, 2)
-    # In 1 h, the meter can count 79.5 kWh. So after 1 h, any fall is plausible.
-    if possible + 0.5 < 50:
-        rejected = counters.rejected(seconds, partial_energy_consumed=possible + 0.5)
+    # The highest value after a reset: the energy that the meter can count in `seconds`.
+    highest = round(HIGHEST_KILOWATTS * seconds / 3600, 2)
+    # In 1 h, the meter can count 79.5 kWh. So after 1 h, any fall from 50 kWh is
+    # plausible.
+    if highest + 0.5 < 50:
+        rejected = counters.rejected(seconds, partial_energy_consumed=highest + 0.5)
         assert rejected == {PARTIAL}
-    assert not counters.rejected(seconds, partial_energy_consumed=min(possible, 49))
-    assert counters.value(PARTIAL) == min(possible, 49)
+    assert not counters.rejected(seconds, partial_energy_consumed=min(highest, 49))
+    assert counters.value(PARTIAL) == min(highest, 49)
 
 
 def test_counter_that_is_not_resettable_is_rejected_at_zero(
@@ -451,10 +455,12 @@ def test_counter_that_is_not_resettable_is_rejected_at_zero(
     assert counters.check.values == {TOTAL: 500.0, PARTIAL: 50.0}
 
 
-def test_read_back_of_a_reset_is_accepted_without_rollover_offset() -> None:
+def test_counters_read_back_after_a_reset_have_no_rollover_offset() -> None:
     counters = CheckedCounters()
-    counters.rejected(tariff_1_energy=999_999.99, tariff_2_energy=7, tariff_3_energy=1)
-    counters.rejected(60, tariff_1_energy=0.5, tariff_2_energy=7, tariff_3_energy=1)
+    for energy in (999_999.99, 0.5):
+        assert not counters.rejected(
+            60, tariff_1_energy=energy, tariff_2_energy=7, tariff_3_energy=1
+        )
     assert counters.value("tariff_1_energy") == 1_000_000.5
     reading = counters.reading(
         tariff_1_energy=0.01, tariff_2_energy=0, tariff_3_energy=None
@@ -470,7 +476,7 @@ def test_read_back_of_a_reset_is_accepted_without_rollover_offset() -> None:
 
 def test_expected_reset_is_accepted_after_two_readings() -> None:
     counters = CheckedCounters()
-    counters.rejected(tariff_1_energy=500, tariff_2_energy=50)
+    assert not counters.rejected(tariff_1_energy=500, tariff_2_energy=50)
     counters.check.expect_reset({"tariff_1_energy"})
     assert counters.rejected(1, tariff_1_energy=0, tariff_2_energy=0)
     assert not counters.rejected(1, tariff_1_energy=0, tariff_2_energy=50)
@@ -485,8 +491,8 @@ def test_expected_reset_is_accepted_after_two_readings() -> None:
 
 def test_accepted_counters_are_restored_from_json() -> None:
     counters = CheckedCounters()
-    counters.rejected(energy_consumed=999_999.99, energy_produced=12)
-    counters.rejected(1, energy_consumed=0.01, energy_produced=12)
+    assert not counters.rejected(energy_consumed=999_999.99, energy_produced=12)
+    assert not counters.rejected(1, energy_consumed=0.01, energy_produced=12)
     saved = json.loads(json.dumps(counters.check.as_dict()))
     restored = CounterCheck().restore(saved)
     assert restored.values == {TOTAL: 1_000_000.01, PRODUCED: 12}

@@ -283,7 +283,7 @@ async def test_unwanted_block_is_never_polled(
 
 
 @pytest.mark.parametrize("meters", [1, 40])
-async def test_block_that_is_wanted_later_is_read_at_once(
+async def test_block_that_becomes_wanted_is_read_at_once(
     profile: Profile, meters: int
 ) -> None:
     power = {"power"}
@@ -305,7 +305,7 @@ async def test_block_that_is_wanted_later_is_read_at_once(
                 assert bus.times(1, block, since=wanted_at + 1) == []
 
 
-async def test_details_that_are_wanted_later_are_read_at_once(
+async def test_details_that_become_wanted_are_read_at_once(
     profile: Profile, default: Collection[str]
 ) -> None:
     async with polling(profile, default, meters=20) as bus:
@@ -930,7 +930,7 @@ async def test_unavailable_identity_is_verified_again_within_a_minute(
         bus.memory_bus.meters[1].override = {}
         await asyncio.sleep(60)
         assert bus.errors == {}
-        # One read at the start, two while unavailable, and one after a minute.
+        # One read at the start, two without an available identity, one a minute later.
         assert bus.memory_bus.reads.count(5) == 4
         await asyncio.sleep(3600)
         assert bus.memory_bus.reads.count(5) == 5

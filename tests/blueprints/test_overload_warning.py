@@ -20,7 +20,10 @@ async def set_current(hass: HomeAssistant, phase: int, amperes: str) -> None:
 
 @pytest.fixture
 async def calls(hass: HomeAssistant, automate: Automate) -> list[ServiceCall]:
-    """Return the recorded notifications. All phases are below the limit of 20 A."""
+    """Run the blueprint with a limit of 20 A, and return its notifications.
+
+    At first, the current of each phase is 12 A.
+    """
     calls = record_calls(hass, "notify.persistent_notification")
     for phase in (1, 2, 3):
         await set_current(hass, phase, "12.0")

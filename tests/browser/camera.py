@@ -16,7 +16,7 @@ HEIGHT = 800
 DIALOG = 620  # width in pixels of a page that is slightly wider than a dialog
 DEVICE_PAGE = 820  # width in pixels at which the page of a device has two columns
 
-PORT = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
+SHOWN_PORT = "/dev/ttyUSB0"  # replaces the path of the simulated port in pictures
 
 # Replaces a text everywhere on the page, also in shadow roots and input fields.
 REPLACE = """([from, to]) => {
@@ -38,7 +38,7 @@ class Camera:
     """Takes pictures that do not depend on the machine."""
 
     port: str
-    """Path of the simulated port, which `PORT` replaces in pictures."""
+    """Path of the simulated port, which `SHOWN_PORT` replaces in pictures."""
     folder: Path = IMAGES
 
     async def take(self, page: Page, name: str, width: int, height: int) -> None:
@@ -46,9 +46,9 @@ class Camera:
         await page.set_viewport_size({"width": width, "height": height})
         # An element below the mouse pointer would be highlighted.
         await page.mouse.move(0, 0)
-        await page.evaluate(REPLACE, [self.port, PORT])
+        await page.evaluate(REPLACE, [self.port, SHOWN_PORT])
         await page.screenshot(
             path=self.folder / f"{name}.png", animations="disabled", caret="hide"
         )
-        await page.evaluate(REPLACE, [PORT, self.port])
+        await page.evaluate(REPLACE, [SHOWN_PORT, self.port])
         await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})

@@ -22,8 +22,8 @@ class Texts:
         self.path = TRANSLATIONS / f"{language}.json"
 
     @cached_property
-    def all(self) -> dict[str, Any]:
-        """Return the content of the file."""
+    def content(self) -> dict[str, Any]:
+        """Return all texts of the file."""
         texts: dict[str, Any] = json.loads(self.path.read_text())
         return texts
 
@@ -48,7 +48,7 @@ class Texts:
         return re.compile(f"{value:_.2f}".replace(".", "[.,]").replace("_", r"\D?"))
 
     def _at(self, path: str) -> Any:
-        found: Any = self.all
+        found: Any = self.content
         for key in path.split("."):
             found = found.get(key) if isinstance(found, dict) else None
         return found

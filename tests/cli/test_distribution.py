@@ -27,7 +27,7 @@ LIBRARY = ROOT / "custom_components" / "socomec_countis" / "countis"
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel and the sdist, and return their folder."""
     folder = tmp_path_factory.mktemp("dist")
     # Without isolation, no package is downloaded.
@@ -40,13 +40,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(built: Path) -> Path:
+def wheel(dist_folder: Path) -> Path:
     """Return the wheel."""
-    (path,) = built.glob("*.whl")
+    (path,) = dist_folder.glob("*.whl")
     return path
 
 
-def required(installed: Distribution, extras: set[str]) -> Iterator[Distribution]:
+def required_distributions(
+    installed: Distribution, extras: set[str]
+) -> Iterator[Distribution]:
     """Yield the direct and indirect requirements of a distribution with extras."""
     seen: set[tuple[str, str]] = set()
     pending = [(installed, extra) for extra in {"", *extras}]
@@ -76,7 +78,7 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)  # noqa: S202 (the tests built the wheel)
     (metadata,) = packages.glob("socomec_countis-*.dist-info")
-    for each in required(PathDistribution(metadata), set(extras)):
+    for each in required_distributions(PathDistribution(metadata), set(extras)):
         for file in each.files or ():
             top = file.parts[0]
             target = packages / top
@@ -125,17 +127,17 @@ def test_files_of_the_wheel_match_the_integration(wheel: Path) -> None:
             assert content == path.read_bytes(), path
 
 
-def test_version_of_wheel_and_sdist_matches_the_integration(built: Path) -> None:
+def test_version_of_wheel_and_sdist_matches_the_integration(dist_folder: Path) -> None:
     manifest = json.loads((LIBRARY.parent / "manifest.json").read_text())
-    names = sorted(path.name for path in built.iterdir())
+    names = sorted(path.name for path in dist_folder.iterdir())
     assert names == [
         f"socomec_countis-{manifest['version']}-py3-none-any.whl",
         f"socomec_countis-{manifest['version']}.tar.gz",
     ]
 
 
-def test_wheel_can_be_built_from_the_sdist(built: Path, tmp_path: Path) -> None:
-    (sdist,) = built.glob("*.tar.gz")
+def test_wheel_can_be_built_from_the_sdist(dist_folder: Path, tmp_path: Path) -> None:
+    (sdist,) = dist_folder.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
         assert "custom_components/socomec_countis/__init__.py" not in names
@@ -184,8 +186,8 @@ def test_installed_command_line_reads_a_meter(
 ) -> None:
     python = install(wheel, tmp_path / "env", "cli", client)
     if client == "pymodbus":
-        # The extra `cli` also installs tmodbus. Without tmodbus, the command line uses
-        # pymodbus.
+        # The extra `cli` also installs tmodbus. After tmodbus is removed, the command
+        # line uses pymodbus.
         (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
         (packages / "tmodbus").unlink()
     options = ("--port", line.port, "--unit-id", "1", "--json")

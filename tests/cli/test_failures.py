@@ -63,7 +63,7 @@ def test_lost_connection_is_reported_without_an_error_number(error: Exception) -
 @pytest.mark.parametrize(
     ("kind", "other_option"), [("tcp", "--rtu-over-tcp"), ("rtu_over_tcp", "--tcp")]
 )
-def test_advice_for_a_missing_response_names_the_gateway_first(
+def test_advice_for_a_missing_response_names_the_gateway_kind_first(
     kind: Literal["tcp", "rtu_over_tcp"], other_option: str
 ) -> None:
     connection = Connection(kind, "192.0.2.7", 502)
@@ -86,8 +86,8 @@ def test_advice_for_a_lost_connection_names_the_gateway_kind_first(
         # The gateway expects Modbus TCP. It disconnects if a request is RTU over TCP.
         code, _, errors = countis(command, "--rtu-over-tcp", address, "-u", "1-2")
     assert code == Exit.FAILED
-    # A reason in parentheses may follow, depending on when the client notices that the
-    # gateway has disconnected.
+    # A reason in parentheses may follow "lost", depending on when the client notices
+    # that the gateway has disconnected.
     assert "The connection to the bus was lost" in errors
     assert errors.endswith(
         f": check the kind of the gateway {address} (try --tcp), and its network.\n"
@@ -114,7 +114,7 @@ def test_port_in_use_is_reported(line: Line) -> None:
 
 @NEEDS_NETWORK
 @pytest.mark.parametrize("option", ["--tcp", "--rtu-over-tcp"])
-def test_gateway_that_refuses_is_reported(option: str) -> None:
+def test_gateway_that_refuses_connections_is_reported(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]  # refuses connections after `server` is closed
     code, _, errors = countis("read", option, f"127.0.0.1:{port}", "--unit-id", "1")
@@ -139,8 +139,8 @@ def test_reason_and_advice_follow_from_the_error(
 
 
 # On macOS, the resolver reports an unknown host as 8, and a name server that does not
-# respond as 2. In `errno`, 8 is "Exec format error", and 2 is "No such file or
-# directory".
+# respond as 2. The message must not show the texts of these numbers in `errno`, "Exec
+# format error" and "No such file or directory".
 @pytest.mark.parametrize("number", [8, 2])
 def test_unknown_host_is_reported_with_the_text_of_the_resolver(number: int) -> None:
     error = ModbusConnectionError("could not connect")
@@ -166,7 +166,7 @@ def test_meter_that_does_not_respond_is_reported(command: str) -> None:
 def test_adapter_that_echoes_is_reported(
     command: str, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # s; long enough for the echo on a busy computer.
+    # 3 s is long enough for the echo on a busy computer.
     monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 3.0)
     line.echoes = True
     options = ("--port", line.port, "--unit-id", "1", *ONE_SETTING)
@@ -176,7 +176,7 @@ def test_adapter_that_echoes_is_reported(
     assert "switch off the echo" in errors
 
 
-def test_other_device_is_not_read(line: Line, meter: Meter) -> None:
+def test_device_that_is_no_countis_is_not_read(line: Line, meter: Meter) -> None:
     meter.override = {50000: ord("X")}  # a COUNTIS has "SOCO" from 50000
     code, result = countis_json("read", "--port", line.port, "--unit-id", "1")
     assert (code, result["error"]["kind"]) == (Exit.FAILED, "not_a_countis")

@@ -84,7 +84,9 @@ def test_csv_file_is_not_changed_if_no_load_curve_was_read(tmp_path: Path) -> No
     assert errors.endswith(message)
 
 
-def test_csv_file_contains_the_meters_that_were_read(tmp_path: Path) -> None:
+def test_csv_file_contains_only_meters_whose_load_curve_was_read(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "curve.csv"
     meters = (meter_with_records(1), Meter(unit_id=2, load_curve=None))
     with line_of(*meters) as running:
@@ -131,7 +133,7 @@ def test_csv_hint_is_shown_only_without_the_csv_option(
     assert ("To see each record, use --csv FILE" in shown) is not with_csv
 
 
-def test_number_of_records_is_printed_if_there_are_none() -> None:
+def test_number_of_records_is_printed_even_if_it_is_0() -> None:
     with line_of(Meter()) as running:
         code, output, _ = countis("load-curve", "--port", running.port, "-u", "1")
     assert code == Exit.DONE

@@ -162,7 +162,7 @@ def test_missing_or_impossible_tariff_is_refused(
 ) -> None:
     code, output, errors = countis(*arguments)
     assert (code, output) == (Exit.USAGE, "")
-    # typer draws a frame around the message, and wraps it.
+    # typer wraps the message, and draws a frame around it.
     assert message in " ".join(errors.replace("│", " ").split())
 
 
@@ -186,7 +186,7 @@ def test_version_is_printed() -> None:
     assert output.startswith("countis ")
 
 
-def test_process_of_the_command_line_ends_with_its_exit_code() -> None:
+def test_process_ends_with_the_exit_code_of_its_command() -> None:
     with countis_process("read") as process:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == Exit.USAGE
@@ -223,7 +223,8 @@ def test_shell_completion_is_offered(
     arguments = ("--show-completion", shell)
     result = CliRunner().invoke(app, arguments, prog_name="countis")
     assert result.exit_code == Exit.DONE
-    # The variable that lets `countis` print completions, and the name of the command.
+    # The printed script sets the variable that lets `countis` print completions, and
+    # registers the completion of the command `countis`.
     assert f"_COUNTIS_COMPLETE=complete_{shell} " in result.stdout
     assert re.search(r"(complete|compdef) .*\bcountis\b", result.stdout)
 

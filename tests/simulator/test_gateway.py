@@ -39,7 +39,8 @@ from tests.common import until
 
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
-# The order number in a serial number. In a simulated meter, it is the unit ID.
+# The register of the order number, which is the last part of the serial number. In a
+# simulated meter, the order number is the unit ID.
 UNIT_ID_REGISTER = 50010
 TARIFF_REGISTER = 40481
 GATEWAY_TIMEOUT = 0.5  # s; a meter must begin its response in this time

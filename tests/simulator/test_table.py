@@ -120,7 +120,7 @@ async def test_identification_contains_model_and_serial_number(
     words = await unit.read_holding_registers(50000, 66)
     assert words[:5] == [0x53, 0x4F, 0x43, 0x4F, 100]  # "SOCO", product order code
     assert words[42:50] == [0x534F, 0x434F, 0x4D45, 0x4300, 0, 0, 0, 0]  # "SOCOMEC"
-    assert bytes.fromhex("".join(f"{word:04x}" for word in words[50:56])) == (
+    assert bytes.fromhex("".join(f"{each:04x}" for each in words[50:56])) == (
         b"Countis E33\0"
     )
     assert await word(unit, 40608) == 1  # product of the communication board
@@ -211,7 +211,7 @@ async def test_counters_are_in_blocks_of_each_resolution(
 async def test_counter_rolls_over_after_999_999_999_steps(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
-    # Wh: the energy at which the counter rolls over, and 123 steps of 10 Wh.
+    # In Wh: the energy at which the counter rolls over, plus 123 steps of 10 Wh.
     meter.counters = Counters(consumed=9_999_999_990 + 1230)
     assert await unsigned(unit, 36864) == 999_999_999  # the overflow value
     # The number of rollovers of Ea+, Er+ and Ea-.
@@ -220,8 +220,9 @@ async def test_counter_rolls_over_after_999_999_999_steps(
     assert await unsigned(unit, 50770) == 1  # kWh
 
 
+# `rest` is the partial Ea+, Er+ and Ea- after the reset, in 10 Wh or 10 varh.
 @pytest.mark.parametrize(
-    ("bits", "rest"),  # rest: partial Ea+, Er+, Ea- after the reset, in 10 Wh or varh
+    ("bits", "rest"),
     [
         (0x0001, [0, 20, 30]),
         (0x0002, [10, 0, 30]),
@@ -336,8 +337,8 @@ async def test_days_weeks_and_months_follow_clock_of_meter(
     meter.counters.periods = []  # forgets the periods of the previous date
     clock.seconds += 2 * 3600 + 86_400 + 3 * 3600  # until Monday, 03:00
     kwh = [await unsigned(unit, 36896 + 2 * position) for position in range(12)]
-    # A load of 1 kW: Ea+ and Ea- of the previous and the present day, then the same of
-    # the weeks and the months. The previous week and month also contain the 2 hours
+    # At 1 kW: Ea+ and Ea- of the previous day and of the present day, then the same of
+    # the weeks and of the months. The previous week and month also contain the 2 hours
     # of Saturday.
     assert kwh == [24, 0, 3, 0, 26, 0, 3, 0, 26, 0, 3, 0]
     assert await unsigned(unit, 36928) == 2400  # Ea+ of the previous day in 10 Wh
@@ -349,7 +350,7 @@ async def test_broadcast_reaches_all_meters_without_response(
     await broadcast(connection, SET_TARIFF, 2)
     assert await word(connection.for_unit(1), 51201) == 2
     assert await word(connection.for_unit(2), 51201) == 2
-    # Only the two reads have a response, of 7 bytes.
+    # Only the two reads have a response, each of 7 bytes.
     assert line.response_bytes == 2 * 7
 
 
