@@ -54,10 +54,10 @@ for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
 # By default, the garbage collector runs after 2000 new objects. This takes 5 % of the
 # time of the tests.
 gc.set_threshold(100_000)
-# s; for this time, Home Assistant waits for the threads of its executor at the end of a
-# test. With the default of 10 s, Home Assistant interrupts a thread after a fraction of
-# 1 s, which is too short on a busy machine. Each thread that ends makes the next thread
-# end, but an interrupted thread does not.
+# s; the time that the threads of Home Assistant's executor have to end after a test.
+# Home Assistant interrupts a thread after a small fraction of this time. With the
+# default of 10 s, the fraction is less than 1 s, which is too short on a busy machine.
+# The end of a thread makes the next thread end, but not if the thread is interrupted.
 executor.EXECUTOR_SHUTDOWN_TIMEOUT = 300
 
 
@@ -65,13 +65,13 @@ executor.EXECUTOR_SHUTDOWN_TIMEOUT = 300
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the system clock of the simulated meters and of the integration.
 
-    When a test advances it, the monotonic clock of the integration advances, too.
+    When a test advances this clock, it also advances the integration's monotonic clock.
     """
     clock = Clock()
-    began = clock.seconds
+    seconds_at_start = clock.seconds
 
     def monotonic() -> float:
-        return time.monotonic() + clock.seconds - began
+        return time.monotonic() + clock.seconds - seconds_at_start
 
     clocks = SimpleNamespace(time=clock, monotonic=monotonic)
     monkeypatch.setattr(runtime, "time", clocks)
@@ -126,8 +126,8 @@ def _custom_integrations(request: pytest.FixtureRequest) -> None:
 def mock_zeroconf_resolver() -> Generator[None]:
     """Resolve no host names.
 
-    The resolver of the test package keeps three files open after each test. Many tests
-    in one process would then open more files than `select` supports.
+    The resolver of the test package keeps three files open after each test. After many
+    tests, a process would have more open files than `select` supports.
     """
     module = "homeassistant.helpers.aiohttp_client"
     with patch(f"{module}._async_make_resolver") as make_resolver:
@@ -148,9 +148,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll each block 20 times as often: the power every 50 ms.
 
-    The bus is set to 9600 baud, but the simulated line has 921 600 baud. So also reduce
-    the time per character with which the poller plans. At 9600 baud, the poller would
-    plan fewer reads, because each read would take longer than 50 ms.
+    The bus is set to 9600 baud. At this speed, each read would take longer than 50 ms,
+    so the poller would plan fewer reads. But the simulated line has 921 600 baud. So
+    also reduce the time per character with which the poller plans.
     """
     monkeypatch.setattr(
         poller,
@@ -365,7 +365,7 @@ async def enable_event_loop_debug() -> None:
 async def configure_event_loop(request: pytest.FixtureRequest) -> None:
     """Configure the loop as Home Assistant does, but keep its virtual clock.
 
-    Without Home Assistant, the loop stays as it is, to save a thread in each test.
+    In a test without Home Assistant, leave the loop as it is, which saves a thread.
     """
     if "hass" not in request.fixturenames:
         return

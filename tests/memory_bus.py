@@ -77,7 +77,7 @@ def exception(code: int) -> Fault:
 
 
 async def async_transmit(characters: float, baudrate: int, *, delay: float = 0) -> None:
-    """Wait for a delay in s, and then as long as characters take on the wires."""
+    """Wait for a delay in s, and then for the time of the characters on the wires."""
     await asyncio.sleep(delay + characters * BITS_PER_CHARACTER / baudrate)
 
 
@@ -243,7 +243,7 @@ async def async_meter(
 ) -> Meter:
     """Return a meter of the library after its profile is read from the bus.
 
-    The requests are deleted from `memory_bus.requests`. `accepted` is a saved result of
+    Afterwards, `memory_bus.requests` is empty. `accepted` is a saved result of
     `CounterCheck.as_dict`.
     """
     meter = memory_bus.meters[unit_id]
@@ -266,7 +266,7 @@ async def async_meter(
 async def async_polled_meter(memory_bus: MemoryBus) -> Meter:
     """Return a meter of the library after its power and counters are read.
 
-    The requests are deleted from `memory_bus.requests`.
+    Afterwards, `memory_bus.requests` is empty.
     """
     meter = await async_meter(memory_bus)
     for name in ("power", *COUNTER_BLOCKS):

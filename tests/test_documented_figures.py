@@ -88,8 +88,8 @@ def test_documented_polling_rule_matches_the_poller(meter: LibraryMeter) -> None
         assert row["Registers"] == str(last - first + 1)
 
 
-EACH_SECOND = ("measurements", "energies", "tariffs")
-"""The blocks of an E3x or E4x with a period of 1 s.
+POLLED_BLOCKS = ("measurements", "energies", "tariffs")
+"""The blocks of a poll. The poller reads them each second from an E3x or E4x.
 
 The block "power" is left out, because the measurements contain the power.
 """
@@ -108,25 +108,25 @@ def read_seconds(meter: LibraryMeter, name: str, *, baudrate: int = 9600) -> flo
 
 
 def poll_seconds(meter: LibraryMeter, *, details: bool, baudrate: int = 9600) -> float:
-    """Return the duration in s of a poll of the blocks `EACH_SECOND`.
+    """Return the duration in s of a poll of the blocks `POLLED_BLOCKS`.
 
     With `details`, all measurements are read, not only those of the default entities.
     """
     meter.reads_details = details
-    return sum(read_seconds(meter, name, baudrate=baudrate) for name in EACH_SECOND)
+    return sum(read_seconds(meter, name, baudrate=baudrate) for name in POLLED_BLOCKS)
 
 
 def power_period_per_meter(meter: LibraryMeter, baudrate: int) -> float:
     """Return the time in s that each meter of a full bus adds to the power's period.
 
-    This period is the time between two reads of a meter's power. On a full bus, the
-    time between two reads of each block is in proportion to the target age of the
-    block. The target age of the power is 1 s.
+    The period of a block is the time between two reads of this block of one meter. On a
+    full bus, the period is in proportion to the target age, which is 1 s for the power.
+    So a block with a target age of 10 s is read in every tenth period of the power.
     """
     meter.reads_details = False
     return sum(
         read_seconds(meter, name, baudrate=baudrate) / poller.INTERVALS[name].target
-        for name in ("power", *EACH_SECOND)
+        for name in ("power", *POLLED_BLOCKS)
     )
 
 
@@ -140,14 +140,14 @@ def test_figures_for_many_meters_follow_from_the_polling_rule(
     for row in rows:
         baudrate = int(row["Speed"].removesuffix(" baud"))
         poll = poll_seconds(meter, details=False, baudrate=baudrate)
-        # `FULL_BUS` is in s: all polls of a second together may take this long.
+        # The polls of all meters together may take `FULL_BUS` s of each second.
         assert int(row["Everything"]) == int(poller.FULL_BUS / poll)
         per_meter = power_period_per_meter(meter, baudrate)
         # The page may show one meter fewer, because the blocks that are read hourly
         # need time, too.
         assert 0 <= int(1 / per_meter) - int(row["Power"]) <= 1
-        # A block with a target age of 1 s is read as often as the power. Other blocks
-        # are read less often, in proportion to `target_age` (in the column's unit).
+        # A block with a target age of 1 s is read as often as the power. The period of
+        # other blocks is in proportion to `target_age`, and in the same unit.
         for column, target_age, unit_of_time in (
             ("64 meters: power", 1, "s"),
             ("64 meters: counters", 10, "s"),
@@ -293,24 +293,26 @@ def documented_seconds(text: str) -> float:
 def test_durations_of_scans_follow_from_their_probes() -> None:
     rows = list(table_rows((DOCS / "commissioning.md").read_text()))
     # The text of the last column (the longest duration), by what the user enters.
-    at_most = {
+    duration_texts = {
         row["You enter"]: list(row.values())[-1] for row in rows if "You enter" in row
     }
     durations = {
-        at_most["only the port"]: worst_case_seconds(),
-        at_most["the unit ID"]: worst_case_seconds(unit_ids=[1]),
+        duration_texts["only the port"]: worst_case_seconds(),
+        duration_texts["the unit ID"]: worst_case_seconds(unit_ids=[1]),
     }
-    # With known settings, the duration is a range, such as "22 to 32 s".
-    (with_settings,) = (text for text in at_most.values() if " to " in text)
-    shortest, longest = re.findall(r"\d+", with_settings)
-    at_each_speed = [worst_case_seconds([each]) for each in settings_to_try(parity="N")]
-    durations[f"{shortest} s"] = min(at_each_speed)
-    durations[f"{longest} s"] = max(at_each_speed)
+    # With known settings, the longest duration depends on the speed: "22 to 32 s".
+    (range_text,) = (text for text in duration_texts.values() if " to " in text)
+    shortest, longest = re.findall(r"\d+", range_text)
+    seconds_at_each_speed = [
+        worst_case_seconds([each]) for each in settings_to_try(parity="N")
+    ]
+    durations[f"{shortest} s"] = min(seconds_at_each_speed)
+    durations[f"{longest} s"] = max(seconds_at_each_speed)
     for text, seconds in durations.items():
         # Documented as "at most", rounded up.
         assert seconds <= documented_seconds(text) <= 1.1 * seconds + 1, text
-    # The texts of the dialogs contain the duration if only the port is entered.
-    minutes = documented_seconds(at_most["only the port"]) / 60
+    # Two texts of the dialogs contain the duration of a scan that knows only the port.
+    minutes = documented_seconds(duration_texts["only the port"]) / 60
     for text in (
         TEXTS["config"]["step"]["serial"]["description"],
         TEXTS["config"]["step"]["no_response"]["menu_option_descriptions"]["scan_bus"],

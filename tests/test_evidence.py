@@ -19,8 +19,8 @@ TOTAL = "energy_consumed"
 ENERGIES, IDENTITY, TRANSFORMER, OVERFLOWS = 18, 5, 2, 9
 
 # The same total in high resolution (1310.72 kWh) and in low resolution.
-HIGH = {50946: 0x0002, 50947: 0x0000}
-LOW = {50770: 0x0000, 50771: 1310}
+HIGH_RESOLUTION = {50946: 0x0002, 50947: 0x0000}
+LOW_RESOLUTION = {50770: 0x0000, 50771: 1310}
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ async def async_poll_rejected(meter: Meter, polls: int) -> None:
         await asyncio.sleep(10)
 
 
-async def test_evidence_of_a_rejected_level_is_read_once(
+async def test_evidence_is_not_read_again_at_the_second_rejection(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"  # a meter with current transformers
     polled = await async_polled_meter(memory_bus)
-    meter.override = {50946: 0x0100}  # the high word of the total, in place of 1
+    meter.override = {50946: 0x0100}  # the high word of the total, which was 1
     await async_poll_rejected(polled, 1)
     # At the first rejection, the counters and the transformer are read twice, to
     # confirm the first read.
@@ -58,7 +58,7 @@ async def test_evidence_is_read_again_before_a_level_is_accepted(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     polled = await async_polled_meter(memory_bus)
-    meter.override = HIGH | LOW
+    meter.override = HIGH_RESOLUTION | LOW_RESOLUTION
     await async_poll_rejected(polled, 6)  # 60 s, after which a level is accepted
     memory_bus.requests.clear()
     reading = await polled.async_read("energies")
@@ -70,11 +70,11 @@ async def test_evidence_is_read_again_before_a_level_is_accepted(
     assert memory_bus.requests[-1].address == 50770
 
 
-async def test_confirmed_level_is_accepted_without_the_other_resolution(
+async def test_level_confirmed_by_the_user_needs_no_read_of_the_other_resolution(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     polled = await async_polled_meter(memory_bus)
-    meter.override = HIGH
+    meter.override = HIGH_RESOLUTION
     # The level stays rejected after 60 s, because the low resolution disagrees.
     await async_poll_rejected(polled, 12)
     polled.counter_check.confirm("energies")

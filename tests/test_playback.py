@@ -92,17 +92,25 @@ async def async_values(meter: countis.Meter) -> countis.Values:
 
 
 async def async_values_read_twice(meter: countis.Meter) -> countis.Values:
-    """Return the values of the second of two reads, which confirms the first read."""
+    """Read each block twice, and return the values of the second read.
+
+    The second read confirms the first one.
+    """
     await async_values(meter)
     return await async_values(meter)
 
 
-def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
-    """Return the values of the file, and the registers that are not redacted."""
+def comparable_content(
+    file: dict[str, Any],
+) -> tuple[dict[str, Any], dict[int, int]]:
+    """Return the values and the registers of the file that the played meter has.
+
+    Redacted registers are left out.
+    """
     meter = file["data"]["meter"]
-    # Two kinds of values are left out. The meter of the library that `play` yields has
-    # another clock offset, because that meter uses the local time of the machine, not
-    # of Home Assistant. That meter also has no calculated counters.
+    # Leave out the calculated counters, which only the integration has, and the clock
+    # offset: the meter of the library that `play` yields uses the local time of the
+    # machine, not that of Home Assistant.
     calculated = Profile.from_dict(meter["profile"]).calculated_counters
     values = {
         name: value
@@ -119,7 +127,7 @@ def reported(file: dict[str, Any]) -> tuple[dict[str, Any], dict[int, int]]:
 
 async def assert_is_meter_of(file: dict[str, Any], reader: countis.Meter) -> None:
     """Assert that a meter has the values, blocks and registers of the file."""
-    values, registers = reported(file)
+    values, registers = comparable_content(file)
     read = await async_values(reader)
     assert {name: read[name] for name in values} == values
     profile = file["data"]["meter"]["profile"]
@@ -139,7 +147,7 @@ async def test_played_meter_shows_the_values_of_the_diagnostics(
     meter.settings |= {57346: 250}  # the primary current in A
     clock.seconds += 100_000  # more than a day
     file = await download()
-    _, registers = reported(file)
+    _, registers = comparable_content(file)
     assert registers[36929] > 0, "energy_consumed_yesterday"
     async with play(file) as (_, reader):
         await assert_is_meter_of(file, reader)
@@ -151,7 +159,7 @@ async def test_played_meter_counts_from_the_values_of_the_diagnostics(
     download: Download, play: Play, clock: Clock
 ) -> None:
     file = await download()
-    values, _ = reported(file)
+    values, _ = comparable_content(file)
     async with play(file) as (_, reader):
         await async_values(reader)
         clock.seconds += 3600

@@ -32,6 +32,7 @@ class PlannedMeter:
     registers_per_request: Collection[int] = (1,)
     """Number of registers in each request of a block."""
     reads_details: bool = False
+    """Whether all measurements are read, not only those of the default entities."""
     assumed_starting: int = 0
     """Number of calls of `assume_starting`."""
 
@@ -58,7 +59,7 @@ class ReadableMeter(PlannedMeter):
 
     read_seconds: float = 0
     """Duration of the read of a block in s."""
-    read: list[str] = field(default_factory=list)
+    read_blocks: list[str] = field(default_factory=list)
     """The blocks that were read."""
 
     async def async_verify_identity(self) -> None:
@@ -69,7 +70,7 @@ class ReadableMeter(PlannedMeter):
         """Return an empty reading of a block."""
         began = asyncio.get_running_loop().time()
         await asyncio.sleep(self.read_seconds)
-        self.read.append(name)
+        self.read_blocks.append(name)
         return Reading(name, {}, began)
 
 
@@ -94,7 +95,7 @@ def planned(
     return polled
 
 
-def assert_nothing_lost(polled: Polled) -> None:
+def assert_no_retry_planned(polled: Polled) -> None:
     """Check that neither a block nor the meter waits for a retry."""
     assert polled.lost_block is None
     assert polled.pause == 0
@@ -178,7 +179,7 @@ def test_block_read_on_time_is_due_one_period_after_it_was_due(
     polled.lost_block, polled.pause = "energies", 4
     polled.plan_after_read("energies", now, with_power=False)
     assert polled.due_at == {"energies": next_at}
-    assert_nothing_lost(polled)
+    assert_no_retry_planned(polled)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_block_that_failed_is_due_within_a_minute(block: str, due_at: float) -> 
     polled.lost_block, polled.pause = block, 4
     polled.plan_after_failure(block, 100)
     assert polled.due_at == {block: due_at}
-    assert_nothing_lost(polled)
+    assert_no_retry_planned(polled)
 
 
 def test_offline_meter_is_retried_after_1_to_30_seconds() -> None:
@@ -281,6 +282,7 @@ def test_block_that_made_the_meter_offline_is_read_last() -> None:
     assert polled.pause == 1
     polled = planned()
     polled.set_offline("identity", 100)
+    # The identity needs no due time, because an offline meter is due at `retry_at`.
     assert polled.due_at == {}
 
 
@@ -291,7 +293,7 @@ def test_restart_of_the_polling_makes_the_identity_due() -> None:
     polled.lost_block, polled.pause, polled.retry_at = "energies", 4, 7
     polled.restart_polling(50)
     assert not polled.online
-    assert_nothing_lost(polled)
+    assert_no_retry_planned(polled)
     # The identity of a meter that is not online is due at `retry_at`.
     assert (polled.retry_at, polled.due_at, meter.assumed_starting) == (50, {}, 1)
 
@@ -352,6 +354,14 @@ def test_measurements_are_read_at_once_when_details_are_wanted() -> None:
     assert polled.due_at["power"] == 100
 
 
+def test_details_may_be_wanted_before_the_first_read() -> None:
+    meter = PlannedMeter()
+    polled = planned(meter)
+    polled.select_quantities(["power_factor_l3"])
+    assert meter.reads_details
+    assert polled.due_at == {}
+
+
 # -- the order of the blocks ----------------------------------------------------------
 
 
@@ -380,11 +390,11 @@ async def test_most_urgent_block_that_is_due_is_read_first(
     polled = planned(meter, blocks=list(due_at))
     poller = Poller(Bus(baudrate=9600))
     poller.add(polled)
-    polled.online = True
+    polled.online = True  # `add` has set the meter offline
     polled.due_at = {"identity": 4000, **due_at}
     await asyncio.sleep(100)
     await async_run(poller, 0.5)
-    assert meter.read == order
+    assert meter.read_blocks == order
 
 
 # -- the order of the meters ----------------------------------------------------------
@@ -400,15 +410,16 @@ async def test_retries_wait_3_seconds_after_a_failed_retry() -> None:
     # The power of this meter is always due.
     busy = planned(ReadableMeter(read_seconds=1), blocks=["power"])
     poller.add(busy)
-    busy.online = True
+    busy.online = True  # `add` has set the meter offline
     busy.due_at = {"identity": 4000, "power": 100}
     await asyncio.sleep(100)
     for polled, retry_at in zip(offline, (80, 90, 98.5), strict=True):
         polled.retry_at = retry_at
     await async_run(poller, 4.5)
     # After a failed retry, the next retries wait for 3 s. But a retry that has been due
-    # for 5 s waits only for the end of the present read of the power, which takes 1 s.
-    # At 103 s, all retries are equally urgent, so the first meter is retried.
+    # for 5 s waits only for the end of a read of the power. This read takes 1 s. At
+    # 103 s, the retries of all meters are equally urgent. So the poller retries the
+    # first meter in the list.
     assert [meter.identity_requests for meter in meters] == [
         pytest.approx([100, 103]),  # due at 80 s and 102 s
         pytest.approx([100]),  # due at 90 s
@@ -422,14 +433,6 @@ async def test_opening_the_port_is_retried_each_second() -> None:
     poller.add(planned(meter))
     await async_run(poller, 3.5)
     assert meter.identity_requests == [pytest.approx(each) for each in range(4)]
-
-
-def test_details_may_be_wanted_before_the_first_read() -> None:
-    meter = PlannedMeter()
-    polled = planned(meter)
-    polled.select_quantities(["power_factor_l3"])
-    assert meter.reads_details
-    assert polled.due_at == {}
 
 
 async def test_added_meter_is_read_at_once() -> None:
@@ -465,11 +468,11 @@ async def test_bus_is_full_if_its_reads_take_more_than_0_9_seconds(
     meter = ReadableMeter(registers_per_request=registers_per_request)
 
     async def reads_power() -> bool:
-        meter.read.clear()
+        meter.read_blocks.clear()
         await async_run(poller, 3)
-        return "power" in meter.read
+        return "power" in meter.read_blocks
 
-    # A bus that is not full reads the measurements, which contain the power.
+    # If the bus is not full, the poller reads the measurements in place of the power.
     poller.add(planned(meter, blocks=["power", *blocks]))
     assert await reads_power() is is_full
     # With another meter, whose four reads take 1.1 s, the bus is full in all cases.
@@ -502,18 +505,16 @@ async def test_unexpected_error_is_reported_as_a_protocol_error() -> None:
 
 
 # If `RETRY_TIMEOUTS_AT_ONCE` is True, `BusUnit` retries a timeout. If it is False, the
-# poller plans one retry.
-@pytest.mark.parametrize(
-    ("loss", "retries_at_once"), [(0.0, [False, False]), (0.5, [True])]
-)
+# poller plans one retry. `values` are the values of this variable at each request.
+@pytest.mark.parametrize(("loss", "values"), [(0.0, [False, False]), (0.5, [True])])
 async def test_poller_retries_a_timeout_only_if_the_bus_is_not_lossy(
-    loss: float, retries_at_once: list[bool]
+    loss: float, values: list[bool]
 ) -> None:
-    requests: list[bool] = []
+    values_at_requests: list[bool] = []
 
     class RecordingMeter(PlannedMeter):
         async def async_verify_identity(self) -> None:
-            requests.append(RETRY_TIMEOUTS_AT_ONCE.get())
+            values_at_requests.append(RETRY_TIMEOUTS_AT_ONCE.get())
             raise ModbusTimeoutError
 
     bus = Bus(baudrate=9600)
@@ -521,7 +522,7 @@ async def test_poller_retries_a_timeout_only_if_the_bus_is_not_lossy(
     poller = Poller(bus)
     poller.add(planned(RecordingMeter()))
     await async_run(poller, 0.5)
-    assert requests == retries_at_once
+    assert values_at_requests == values
 
 
 async def test_meter_without_entities_reports_the_time_of_its_request() -> None:
@@ -538,7 +539,9 @@ async def test_meter_without_entities_reports_the_time_of_its_request() -> None:
 
 
 @pytest.mark.parametrize(("due_at", "retry_at"), [(61, 97), (91, 100), (99, 100)])
-async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) -> None:
+async def test_retry_is_as_urgent_as_the_lost_read(
+    due_at: float, retry_at: float
+) -> None:
     # `lost_block` and `retry_at` (in s) at each read.
     plans: list[tuple[str | None, float]] = []
 
@@ -550,10 +553,10 @@ async def test_retry_is_as_urgent_as_the_read(due_at: float, retry_at: float) ->
     polled = planned(LosingMeter(), blocks=["energies"])
     poller = Poller(Bus(baudrate=9600))
     poller.add(polled)
-    polled.online = True
+    polled.online = True  # `add` has set the meter offline
     # At 100 s, the energies are 40, 10 or 2 s old, and their target age is 10 s. So the
-    # rank of the read, 1 minus the ratio of age to target age, is -3, 0 or 0.8. A
-    # negative rank makes the retry due earlier by as many seconds.
+    # rank of the read, 1 minus the ratio of age to target age, is -3, 0 or 0.8. With a
+    # rank of -3, the retry counts as due 3 s before 100 s.
     polled.due_at = {"identity": 4000, "energies": due_at}
     await asyncio.sleep(100)
     await async_run(poller, 0.5)

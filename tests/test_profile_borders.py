@@ -138,6 +138,7 @@ def test_profile_without_content_is_that_of_an_unknown_meter() -> None:
 async def test_relation_of_the_tariffs_has_a_tolerance_of_five_steps(
     memory_bus: MemoryBus, meter: SimulatedMeter, steps: int, relations: set[str]
 ) -> None:
+    # The relation: the sum of the tariff counters is the consumed energy.
     tariff_2 = round(meter.counters.tariffs[1] / 10)  # in steps of 10 Wh
     meter.override = {51204: 0, 51205: tariff_2 + steps}
     profile = await async_take_profile(memory_bus.unit())

@@ -69,7 +69,7 @@ RECONFIGURE_PORT = {"next_step_id": "reconfigure_serial"}
 THIRD_SERIAL = "1438012000007"
 # The titles of the three meters, and their labels in the list of found meters.
 TITLES = ["COUNTIS E33 #1", "COUNTIS E33 #2", "COUNTIS E33 #7"]
-FOUND = [
+LABELS = [
     f"COUNTIS E33 #1 · {SERIAL} · 9600 baud, 8N1",
     f"COUNTIS E33 #2 · {SECOND_SERIAL} · 9600 baud, 8N1",
     f"COUNTIS E33 #7 · {THIRD_SERIAL} · 9600 baud, 8N1",
@@ -84,12 +84,12 @@ def _few_unit_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-async def _no_scan_continues(hass: HomeAssistant) -> AsyncGenerator[None]:
+async def _stop_scans(hass: HomeAssistant) -> AsyncGenerator[None]:
     """Stop the scans that run at the end of a test."""
     yield
     for scan in bus_scan.scans(hass).values():
         await scan.async_stop()
-    await asyncio.sleep(5)  # virtual s, until the bus has ended its last request
+    await asyncio.sleep(5)  # virtual s, in which the bus ends its last request
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ async def submit(
     return shown
 
 
-def listed(result: FlowResult) -> dict[str, str]:
+def listed_labels(result: FlowResult) -> dict[str, str]:
     """Return the labels of the meters that a user can select, by unit ID."""
     assert result["type"] is FlowResultType.FORM, result
     schema = result["data_schema"]
@@ -143,7 +143,7 @@ def listed(result: FlowResult) -> dict[str, str]:
     return {each["value"]: each["label"] for each in selector.config["options"]}
 
 
-def selected(result: FlowResult) -> list[str]:
+def selected_unit_ids(result: FlowResult) -> list[str]:
     """Return the unit IDs of the meters that are selected by default."""
     schema = result["data_schema"]
     assert schema is not None
@@ -169,8 +169,8 @@ async def test_selected_meters_are_added_in_one_entry(
     hass: HomeAssistant, line: Line
 ) -> None:
     result = await end_of_scan(hass, await start_scan(hass, line))
-    assert list(listed(result).values()) == FOUND
-    assert selected(result) == ["1", "2", "7"]
+    assert list(listed_labels(result).values()) == LABELS
+    assert selected_unit_ids(result) == ["1", "2", "7"]
     result = await submit(hass, result, {"meters": ["1", "7"]})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     (entry,) = hass.config_entries.async_entries(DOMAIN)
@@ -192,10 +192,10 @@ async def test_line_settings_that_are_not_entered_are_found(
     line.meter_baudrate = 38400
     unknown = dict.fromkeys(("baudrate", "parity", "stopbits"))
     result = await end_of_scan(hass, await start_scan(hass, line, **unknown))
-    assert {each.split(" · ")[2] for each in listed(result).values()} == {
+    assert {each.split(" · ")[2] for each in listed_labels(result).values()} == {
         "38400 baud, 8N2"
     }
-    assert len(listed(result)) == 3
+    assert len(listed_labels(result)) == 3
     result = await submit(hass, result, {"meters": ["1"]})
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     assert entry.data["baudrate"] == 38400
@@ -210,7 +210,7 @@ async def test_entered_unit_id_is_probed_with_all_possible_settings(
     result = await end_of_scan(
         hass, await submit_new_bus(hass, line, unit_id=2, baudrate=None, stopbits=None)
     )
-    assert list(listed(result).values()) == [
+    assert list(listed_labels(result).values()) == [
         f"COUNTIS E33 #2 · {SECOND_SERIAL} · 19200 baud, 8N2"
     ]
     hass.config_entries.flow.async_abort(result["flow_id"])
@@ -279,7 +279,7 @@ async def test_scan_continues_after_its_dialog_is_closed(
     assert menu["menu_options"] == ["resume", "serial", "tcp", "rtu_over_tcp"]
     assert placeholders(menu) == {"device": line.port}
     result = await end_of_scan(hass, await submit(hass, menu, RESUME))
-    assert list(listed(result).values()) == FOUND
+    assert list(listed_labels(result).values()) == LABELS
     result = await submit(hass, result, {"meters": ["1"]})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await unload_all(hass)
@@ -293,9 +293,9 @@ async def test_result_of_a_scan_is_shown_once_by_a_later_dialog(
     await scan.async_wait()
     await asyncio.sleep(bus_scan.KEPT_SECONDS - 60)
     menu = await open_form(hass)
-    # The scan has already ended. If its progress was shown first, the frontend would
-    # miss this end, and show the progress for ever.
-    assert list(listed(await submit(hass, menu, RESUME)).values()) == FOUND
+    # The dialog does not show the progress, because the scan has already ended. The
+    # frontend would miss the end of the scan, and show the progress for ever.
+    assert list(listed_labels(await submit(hass, menu, RESUME)).values()) == LABELS
     menu = await open_form(hass)
     assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]
 
@@ -322,13 +322,13 @@ async def test_result_that_no_dialog_showed_is_forgotten_after_half_an_hour(
     assert menu["menu_options"] == ["serial", "tcp", "rtu_over_tcp"]
 
 
-async def test_same_input_in_a_later_dialog_continues_the_scan(
+async def test_later_dialog_with_the_same_input_shows_the_same_scan(
     hass: HomeAssistant, line: Line
 ) -> None:
     first = await start_scan(hass, line, baudrate=None)
     second = await start_scan(hass, line, baudrate=None)
     for result in (first, second):
-        assert len(listed(await end_of_scan(hass, result))) == 3
+        assert len(listed_labels(await end_of_scan(hass, result))) == 3
     assert bus_scan.scans(hass).keys() == {f"serial:{line.port}"}
 
 
@@ -416,7 +416,7 @@ async def test_bus_is_scanned_after_a_meter_did_not_respond(
     assert f"at unit ID 9 on {line.port} with 38400 baud" in text
     result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     # The scan probes all unit IDs. The simulated meters respond at any speed.
-    labels = listed(result).values()
+    labels = listed_labels(result).values()
     assert [each.split(" · ")[0] for each in labels] == TITLES
 
 
@@ -462,11 +462,11 @@ async def test_meter_of_another_bus_is_marked_and_not_selected(
     async with other:
         await add_meter(device=other.port, unit_id=4)
         result = await end_of_scan(hass, await start_scan(hass, line))
-        assert list(listed(result).values()) == [
-            f"{FOUND[0]} → {other.port}",
-            *FOUND[1:],
+        assert list(listed_labels(result).values()) == [
+            f"{LABELS[0]} → {other.port}",
+            *LABELS[1:],
         ]
-        assert selected(result) == ["2", "7"]
+        assert selected_unit_ids(result) == ["2", "7"]
         result = await submit(hass, result, {"meters": ["1", "2"]})
         text = await shown_error(hass, result)
         assert f"COUNTIS E33 #4 is already set up on the bus {other.port}" in text
@@ -481,11 +481,11 @@ async def test_empty_selection_is_rejected_and_stays_empty(
     result = await end_of_scan(hass, await start_scan(hass, line))
     result = await submit(hass, result, {"meters": []})
     assert "Select at least one meter" in await shown_error(hass, result)
-    assert selected(result) == []
+    assert selected_unit_ids(result) == []
     hass.config_entries.flow.async_abort(result["flow_id"])
 
 
-async def test_scan_without_meters_lists_what_was_probed(
+async def test_scan_that_finds_no_meter_lists_what_was_probed(
     hass: HomeAssistant, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config_flow, "UNIT_IDS", range(8, 10))
@@ -524,7 +524,7 @@ async def test_scan_is_repeated_from_the_menu_and_from_the_form(
     )
     line.cut = False
     again = await end_of_scan(hass, await submit(hass, result, SCAN_AGAIN))
-    assert list(listed(again).values()) == FOUND
+    assert list(listed_labels(again).values()) == LABELS
 
 
 async def test_other_device_is_listed_with_its_unit_id(
@@ -607,11 +607,11 @@ async def test_port_in_use_is_scanned_with_its_settings(
         result = await end_of_scan(
             hass, await start_scan(hass, line, baudrate=None, stopbits=None)
         )
-        assert list(listed(result).values()) == FOUND
+        assert list(listed_labels(result).values()) == LABELS
     hass.config_entries.flow.async_abort(result["flow_id"])
 
 
-async def test_meter_at_a_port_in_use_is_probed_with_its_settings(
+async def test_meter_at_a_port_in_use_is_probed_with_the_settings_of_the_port(
     hass: HomeAssistant, line: Line
 ) -> None:
     other = ModbusSerialParams(device=line.port, baudrate=19_200)
@@ -636,8 +636,8 @@ async def test_more_meters_are_found_while_the_first_is_polled(
     before = runtime.bus.traffic[1].requests
     result = await end_of_scan(hass, await start_scan_on(hass, entry))
     assert runtime.bus.traffic[1].requests > before
-    assert list(listed(result).values()) == FOUND[1:]
-    assert selected(result) == ["2", "7"]
+    assert list(listed_labels(result).values()) == LABELS[1:]
+    assert selected_unit_ids(result) == ["2", "7"]
     assert placeholders(result)["device"] == line.port
     result = await submit(hass, result, {"meters": ["2", "7"]})
     assert result["reason"] == "meters_added"
@@ -661,7 +661,7 @@ async def test_scan_does_not_list_meters_that_are_set_up(
     assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
 
 
-async def test_later_dialog_continues_the_scan_of_a_loaded_bus(
+async def test_later_dialog_shows_the_running_scan_of_a_loaded_bus(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     first = await start_scan_on(hass, entry)
@@ -670,27 +670,27 @@ async def test_later_dialog_continues_the_scan_of_a_loaded_bus(
     assert (menu["type"], menu["step_id"]) == (FlowResultType.MENU, "resume_scan")
     assert placeholders(menu) == {"device": line.port}
     result = await end_of_scan(hass, await submit(hass, menu, RESUME))
-    assert len(listed(result)) == 2
+    assert len(listed_labels(result)) == 2
 
 
-async def test_continued_scan_of_a_loaded_bus_can_be_repeated_from_its_form(
+async def test_stopped_scan_that_another_dialog_started_can_be_repeated(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     first = await start_scan_on(hass, entry)
     hass.config_entries.subentries.async_abort(first["flow_id"])
     menu = await open_add_meters(hass, entry)
-    scan = await submit(hass, menu, RESUME)
+    progress = await submit(hass, menu, RESUME)
     other = await submit(
         hass, await open_add_meters(hass, entry), {"next_step_id": "enter"}
     )
     result = await submit(hass, other, {"unit_id": 7})  # stops the scan
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    form = await end_of_scan(hass, scan)
+    form = await end_of_scan(hass, progress)
     assert "then submit again" in await shown_error(hass, form)
     # The form is empty, as it was when the scan started.
     assert suggested_values(form) == {}
     again = await submit(hass, form, suggested_values(form))
-    assert [*listed(await end_of_scan(hass, again))] == ["2"]
+    assert [*listed_labels(await end_of_scan(hass, again))] == ["2"]
 
 
 async def test_unit_id_can_be_entered_while_the_loaded_bus_is_scanned(
@@ -714,7 +714,7 @@ async def test_loaded_bus_is_scanned_after_a_meter_did_not_respond(
     result = await submit(hass, form, {"unit_id": 9})
     assert result["step_id"] == "no_response"
     result = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
-    assert list(listed(result).values()) == FOUND[1:]
+    assert list(listed_labels(result).values()) == LABELS[1:]
 
 
 async def test_scan_of_a_loaded_bus_is_rejected_while_another_dialog_probes(
@@ -746,7 +746,10 @@ async def open_reconfigure_meter(
 async def reconfigure_to_unit_id_9(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> FlowResult:
-    """Reconfigure the meter at unit ID 1 to unit ID 9, at which no meter responds."""
+    """Reconfigure the meter at unit ID 1 to unit ID 9, at which no meter responds.
+
+    The field "take_profile" is the switch *Detect the supported values again*.
+    """
     form = await open_reconfigure_meter(hass, entry)
     return await submit(hass, form, {"unit_id": 9, "take_profile": False})
 
@@ -773,7 +776,7 @@ async def test_scan_finds_the_new_unit_id_of_a_reconfigured_meter(
 
 
 @pytest.mark.parametrize("take_profile", [False, True])
-async def test_choice_to_take_the_profile_is_kept_during_a_scan(
+async def test_choice_to_take_a_new_profile_is_kept_during_a_scan(
     hass: HomeAssistant, entry: CountisConfigEntry, *, take_profile: bool
 ) -> None:
     right = subentry_of(entry).data["profile"]
@@ -833,6 +836,7 @@ async def test_unit_id_of_another_meter_without_serial_number_is_not_suggested(
     form = await open_reconfigure_meter(hass, entry, 2)
     result = await submit(hass, form, {"unit_id": 9, "take_profile": False})
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
+    # The scan also finds the meter at unit ID 1, but this unit ID is in use.
     if is_offline:
         assert found["step_id"] == "no_known_meter"
         return
@@ -893,7 +897,7 @@ async def test_scan_of_a_loaded_bus_continues_after_its_dialog_is_closed(
 async def test_reconfiguration_of_the_bus_stops_the_scan(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
-    scan = await start_scan_on(hass, entry)
+    progress = await start_scan_on(hass, entry)
     form = await open_form(
         hass,
         "reconfigure_serial",
@@ -902,7 +906,7 @@ async def test_reconfiguration_of_the_bus_stops_the_scan(
     entered = bus_form(line, unit_id=None, baudrate="19200")
     result = await submit(hass, form, entered)
     assert result["reason"] == "reconfigure_successful"
-    text = await shown_error(hass, await end_of_scan(hass, scan))
+    text = await shown_error(hass, await end_of_scan(hass, progress))
     assert "was stopped" in text
 
 
@@ -912,7 +916,7 @@ async def test_reconfiguration_of_the_bus_stops_the_scan(
 async def reconfigure_without_response(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> FlowResult:
-    """Reconfigure a bus with line settings with which no meter responds."""
+    """Change the line settings of a bus to settings with which no meter responds."""
     line.meter_baudrate = 19200
     form = await open_reconfigure(hass, entry, "reconfigure_serial")
     entered = bus_form(line, unit_id=None, baudrate="38400")
@@ -936,9 +940,9 @@ async def test_scan_of_a_reconfigured_bus_finds_its_line_settings(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     result = await reconfigure_without_response(hass, entry, line)
-    scan = await submit(hass, result, SCAN_BUS)
+    progress = await submit(hass, result, SCAN_BUS)
     await until(lambda: entry.state is ConfigEntryState.NOT_LOADED)
-    found = await end_of_scan(hass, scan)
+    found = await end_of_scan(hass, progress)
     assert entry.state is ConfigEntryState.LOADED
     assert found["step_id"] == "reconfigure_found"
     assert placeholders(found) == {
@@ -972,7 +976,7 @@ async def test_scan_of_a_reconfigured_bus_offers_the_other_meters(
 ) -> None:
     result = await reconfigure_without_response(hass, entry, line)
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
-    assert listed(found) == {
+    assert listed_labels(found) == {
         "2": f"COUNTIS E33 #2 · {SECOND_SERIAL} · 19200 baud, 8N2",
         "7": f"COUNTIS E33 #7 · {THIRD_SERIAL} · 19200 baud, 8N2",
     }
@@ -1008,7 +1012,7 @@ async def test_scan_of_a_reconfigured_bus_does_not_offer_a_unit_id_in_use(
     result = await reconfigure_without_response(hass, entry, line)
     found = await end_of_scan(hass, await submit(hass, result, SCAN_BUS))
     assert placeholders(found)["found"] == "- COUNTIS E33 #1"
-    assert [*listed(found)] == ["7"]
+    assert [*listed_labels(found)] == ["7"]
 
 
 @pytest.mark.parametrize("title", ["COUNTIS E33 #1", "House"])
@@ -1029,6 +1033,7 @@ async def test_scan_of_a_reconfigured_bus_finds_a_changed_unit_id(
     assert placeholders(found)["found"] == f"- {title} (#1 → #5)"
     result = await submit(hass, found, {})
     assert result["reason"] == "reconfigure_successful"
+    # A title that the user has entered remains.
     expected = "COUNTIS E33 #5" if title.startswith("COUNTIS") else title
     assert subentry_of(entry, 5).title == expected
     assert (subentry_of(entry, 5).unique_id, len(entry.subentries)) == (SERIAL, 1)
@@ -1075,12 +1080,12 @@ async def test_meter_without_serial_number_is_identified_by_its_unit_id(
     assert menu["step_id"] == "no_known_meter"
 
 
-async def test_scan_of_a_reconfigured_bus_continues_in_a_later_dialog(
+async def test_scan_of_a_reconfigured_bus_is_shown_by_a_later_dialog(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     result = await reconfigure_without_response(hass, entry, line)
-    scan = await submit(hass, result, SCAN_BUS)
-    hass.config_entries.flow.async_abort(scan["flow_id"])
+    progress = await submit(hass, result, SCAN_BUS)
+    hass.config_entries.flow.async_abort(progress["flow_id"])
     menu = await open_reconfigure(hass, entry)
     assert placeholders(menu)["device"] == line.port
     found = await end_of_scan(hass, await submit(hass, menu, RESUME))
@@ -1092,12 +1097,12 @@ async def test_scan_of_a_reconfigured_bus_continues_in_a_later_dialog(
     assert menu["menu_options"] == [f"reconfigure_{each}" for each in CONNECTION_TYPES]
 
 
-async def test_scan_of_a_reconfigured_bus_is_not_continued_in_other_dialogs(
+async def test_scan_of_a_reconfigured_bus_is_not_offered_by_other_dialogs(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     result = await reconfigure_without_response(hass, entry, line)
-    scan = await submit(hass, result, SCAN_BUS)
-    hass.config_entries.flow.async_abort(scan["flow_id"])
+    progress = await submit(hass, result, SCAN_BUS)
+    hass.config_entries.flow.async_abort(progress["flow_id"])
     await until(lambda: entry.state is ConfigEntryState.LOADED)
     form = await open_add_meters(hass, entry)
     assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "user")
@@ -1144,7 +1149,7 @@ async def test_reconfigured_bus_that_does_not_unload_is_not_scanned(
     await asyncio.sleep(1)
 
 
-async def test_reconfigured_bus_that_its_scan_cannot_unload_is_named(
+async def test_error_names_the_reconfigured_bus_that_the_scan_cannot_unload(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,

@@ -46,7 +46,7 @@ def text(value: Any) -> str:
     return shown
 
 
-def with_names(value: dict[str, Any]) -> dict[str, Any]:
+def step_with_named_fields(value: dict[str, Any]) -> dict[str, Any]:
     """Validate that a step names each field that it describes, and return the step.
 
     Raises `vol.Invalid`.
@@ -80,7 +80,7 @@ STEP = vol.All(
             },
         }
     ),
-    with_names,
+    step_with_named_fields,
 )
 FLOW = {
     vol.Optional("flow_title"): text,

@@ -16,7 +16,7 @@ BALANCED = Constant(Phase(2300), Phase(2300), Phase(2300))
 LOADED = Constant(Phase(2300, 500), Phase(2500, 600), Phase(1900, 300))
 
 
-async def measured(unit: TmodbusUnit) -> countis.Values:
+async def async_measurements(unit: TmodbusUnit) -> countis.Values:
     """Return all measurements."""
     block = Measurements(unit)
     await block.async_update()
@@ -32,9 +32,9 @@ async def test_reversed_current_inverts_power_of_its_phase(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = LOADED
-    correct = await measured(unit)
+    correct = await async_measurements(unit)
     meter.load = ReversedCurrent(LOADED, 2)
-    wrong = await measured(unit)
+    wrong = await async_measurements(unit)
     assert by_phase(wrong, "power") == [2300, -2500, 1900]
     assert by_phase(wrong, "reactive_power") == [500, -600, 300]
     assert wrong["power"] == 1700
@@ -43,11 +43,11 @@ async def test_reversed_current_inverts_power_of_its_phase(
     assert wrong["voltage_l1_l2"] == correct["voltage_l1_l2"]
 
 
-async def test_phase_swapped_with_the_neutral_becomes_the_reference(
+async def test_voltages_refer_to_the_phase_swapped_with_the_neutral(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = SwappedNeutral(BALANCED, 1)
-    values = await measured(unit)
+    values = await async_measurements(unit)
     assert by_phase(values, "voltage") == [230, 398.37, 398.37]
     assert [values[f"voltage_{pair}"] for pair in ("l1_l2", "l2_l3", "l3_l1")] == [
         pytest.approx(volts, abs=0.011) for volts in (230, 398.37, 230)
@@ -66,17 +66,17 @@ async def test_swapped_phase_has_lowest_voltage_and_negative_power(
     meter: Meter, unit: TmodbusUnit, phase: int
 ) -> None:
     meter.load = SwappedNeutral(BALANCED, phase)
-    values = await measured(unit)
+    values = await async_measurements(unit)
     swapped = [each == phase for each in (1, 2, 3)]
     assert [volts == 230 for volts in by_phase(values, "voltage")] == swapped
     assert [watts == -2300 for watts in by_phase(values, "power")] == swapped
 
 
-async def test_phase_to_phase_voltages_follow_unequal_voltages(
+async def test_phase_to_phase_voltages_follow_from_unequal_phase_voltages(
     meter: Meter, unit: TmodbusUnit
 ) -> None:
     meter.load = Constant(Phase(volts=230), Phase(volts=0), Phase(volts=240))
-    values = await measured(unit)
+    values = await async_measurements(unit)
     assert by_phase(values, "voltage") == [230, 0, 240]
     assert values["voltage_l1_l2"] == 230
     assert values["voltage_l2_l3"] == pytest.approx(240, abs=0.011)
@@ -101,11 +101,11 @@ async def test_connection_test_finds_wiring_error(
     meter: Meter, unit: TmodbusUnit, errors: Sequence[str], codes: tuple[int, ...]
 ) -> None:
     meter.load = with_wiring_errors(LOADED, errors)
-    readings = [await measured(unit), await measured(unit)]
+    readings = [await async_measurements(unit), await async_measurements(unit)]
     assert countis.check_wiring(readings).codes == codes
 
 
-def test_meter_with_wiring_error_counts_wrong_power() -> None:
+def test_meter_with_wiring_error_counts_energy_of_wrong_power() -> None:
     load = Constant(Phase(3600), Phase(3600), Phase(3600))
     for measured_load, watts in (
         (load, 10_800),

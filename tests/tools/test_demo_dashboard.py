@@ -18,7 +18,7 @@ from .conftest import Client
 
 # These counters are disabled in the demo, because the house uses only two tariffs.
 DISABLED = {"tariff_3_energy", "tariff_4_energy"}
-# The entity IDs of each meter, by their keys.
+# The entity IDs of each meter, by the key of the entity.
 HOUSE = {
     sensor.key: f"sensor.house_{sensor.key}"
     for sensor in SENSORS
@@ -49,7 +49,7 @@ def test_dashboard_of_a_house_without_inverter_shows_only_its_entities() -> None
     assert shown >= {HOUSE["power_l3"], HOUSE["tariff_2_energy"]}
 
 
-async def test_missing_entity_leaves_no_empty_dashboard(client: Client) -> None:
+async def test_no_dashboard_is_created_if_an_entity_is_missing(client: Client) -> None:
     without_power = {key: each for key, each in HOUSE.items() if key != "power"}
     with pytest.raises(KeyError):
         await async_create(client, [without_power])
