@@ -20,7 +20,7 @@ from simulator.metrology import measurements
 from .common import Clock, coordinator_of, shown_states, state, until_polled
 
 HOUR_SECONDS = 3600
-MEASURED = tuple(
+MEASUREMENT_DESCRIPTIONS = tuple(
     description
     for description in sensor.SENSORS
     if description.entity_registry_enabled_default
@@ -64,7 +64,7 @@ async def test_power_that_changes_by_the_deadband_is_published(
         ("frequency", 50.01, 50.05, "50.01"),
     ],
 )
-async def test_change_by_exactly_the_deadband_is_published_at_once(
+async def test_deadband_is_the_smallest_change_that_is_published_at_once(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     key: str,
@@ -144,8 +144,8 @@ def test_deadband_is_at_most_one_percent_of_a_typical_value() -> None:
             assert description.deadband <= 0.01 * typical[unit], description.key
 
 
-class Published:
-    """The sensors of MEASURED, and the states that they publish."""
+class PublishedStates:
+    """The sensors of `MEASUREMENT_DESCRIPTIONS`, and the states that they publish."""
 
     def __init__(self, *, publish_every_reading: bool) -> None:
         """Initialize the sensors' coordinator without a reading."""
@@ -166,18 +166,19 @@ class Published:
         self.joules = 0.0
         """The energy of the published powers."""
 
-    def take(self, second: int, values: dict[str, float | None]) -> None:
-        """Update the sensors with the values that are read in a second.
+    def update(self, second: int, values: dict[str, float | None]) -> None:
+        """Update the sensors with the values that are read at a time of `second` s.
 
-        Add the changed states and the energy of the published power to the totals.
+        Add the number of changed states to `state_count`, and the energy of the
+        published power to `joules`.
         """
         self.second = second
         self.coordinator.data = values
-        # A new sensor takes its first state at once, so it needs a reading.
+        # A new sensor takes its first state from `data`, so `data` must have values.
         if not self.sensors:
             self.sensors = [
                 sensor.CountisSensor(self.coordinator, description)
-                for description in MEASURED
+                for description in MEASUREMENT_DESCRIPTIONS
             ]
         self.state_count += sum(each.update_state() for each in self.sensors)
         (power,) = (
@@ -188,22 +189,22 @@ class Published:
 
 
 def test_deadbands_reduce_the_published_states_to_a_tenth() -> None:
-    with_deadbands = Published(publish_every_reading=False)
-    every_reading = Published(publish_every_reading=True)
+    with_deadbands = PublishedStates(publish_every_reading=False)
+    every_reading = PublishedStates(publish_every_reading=True)
     measured_joules = 0.0
     house = House(seed=7, solar_peak=6000, slot_seconds=1)
-    # Three hours around noon, with a reading in each second.
+    # Three hours around noon, with one reading each second.
     for second in range(11 * HOUR_SECONDS, 14 * HOUR_SECONDS):
         phases = house.phases(second)
         measured_joules += sum(phase.watts for phase in phases)
         words = measurements(phases, 50 + second % 3 / 100)
         values = {}
-        for description in MEASURED:
+        for description in MEASUREMENT_DESCRIPTIONS:
             field = Measurements.declared_fields[description.key]
             registers = [words[field.address], words[field.address + 1]]
             values[description.key] = field.decode(registers, None)
         for published in (with_deadbands, every_reading):
-            published.take(second, values)
+            published.update(second, values)
     assert with_deadbands.state_count < every_reading.state_count / 10
     assert with_deadbands.joules == pytest.approx(measured_joules, rel=0.005)
     # The relative tolerance above needs an energy that is not near 0.

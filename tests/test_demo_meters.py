@@ -30,8 +30,8 @@ async def client(
     client = Client(http.session, str(http.make_url("")).rstrip("/"))
     client.headers["Authorization"] = f"Bearer {hass_access_token}"
     yield client
-    # Unload before the fixture `line` ends, because no request may be sent on a line
-    # that is closing.
+    # Unload all entries before the fixture `line` ends, because no request may be sent
+    # on a line that is closing.
     await unload_all(hass)
 
 
@@ -61,7 +61,7 @@ async def test_demo_without_any_meter_ends_with_the_reason(
         await async_set_up_demo(client, plan, print, is_strict=False)
 
 
-async def test_demo_reports_the_meters_before_one_that_does_not_respond(
+async def test_demo_reports_each_meter_until_one_does_not_respond(
     client: Client, line: Line
 ) -> None:
     await async_add_meter(client, MeterInput(line.port, 1))

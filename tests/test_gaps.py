@@ -32,12 +32,13 @@ from .common import coordinator_of, entity_id, until
 from .outage import COMPILED_MINUTE, HOUR, Hours, OutageTest, energies
 
 # 14:30 in Paris, so that the load curve begins with a complete record. The fixture
-# `outage` runs until 14:50.
+# `outage` lets time pass until 14:50.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.starts_at(datetime(2026, 6, 15, 12, 30, tzinfo=UTC).timestamp()),
 ]
-# For a test with a midnight: 22:30 in Paris. The fixture `outage` runs until 22:50.
+# For a test with a midnight: 22:30 in Paris. With the fixture `outage`, the outage of
+# the test begins at 22:50.
 starts_before_midnight = pytest.mark.starts_at(
     datetime(2026, 6, 15, 20, 30, tzinfo=UTC).timestamp()
 )
@@ -47,8 +48,8 @@ PARTIAL = "partial_energy_consumed"
 TOTALS = ("energy_consumed", "energy_produced")
 # The kind of each outage, and its minimum duration in hours.
 OUTAGES = [("Home Assistant", 1), ("meter", 5), ("Home Assistant", 30)]
-# With the environment variable GAP_SEEDS=20, the test that uses `SEEDS` has 20
-# simulated houses, and also an outage of three days.
+# With the environment variable GAP_SEEDS=20, the test that uses `SEEDS` runs with 20
+# simulated houses, and also with an outage of three days.
 SEEDS = range(int(os.environ.get("GAP_SEEDS", "1")))
 if len(SEEDS) > 1:
     OUTAGES.append(("meter", 72))
@@ -75,8 +76,8 @@ def enable_statistics() -> bool:
 def recorder_config() -> dict[str, Any]:
     """Record only energies, to save time.
 
-    The recorder commits each state at once. A timer would wake it every few seconds of
-    virtual time, and so slow down the test.
+    The recorder commits each state at once. With a commit interval, a timer would wake
+    the recorder every few seconds of virtual time, and so slow down the test.
     """
     return {"commit_interval": 0, "include": {"entity_globs": ["sensor.*energy*"]}}
 
@@ -195,7 +196,7 @@ async def test_filled_gap_has_the_energy_of_each_hour(
     assert_close(await outage.hours(), outage.metered_energy())
 
 
-async def assert_filled_correctly(outage: OutageTest) -> None:
+async def fill_and_check_energy(outage: OutageTest) -> None:
     """Fill the only gap when it is proposed, and assert the energy of each hour."""
     await outage.until_proposed()
     before = await outage.hours()
@@ -205,10 +206,10 @@ async def assert_filled_correctly(outage: OutageTest) -> None:
     assert_close(filled, outage.metered_energy())
 
 
-async def propose(
+async def cause_gap(
     outage: OutageTest, kind: str = "Home Assistant", hours: int = 1
 ) -> None:
-    """Run an outage of more than `hours` hours. Wait until its gap is proposed."""
+    """Run an outage of more than `hours` hours, until its gap is proposed or filled."""
     async with outage.outage(kind):
         await outage.run_until(20, hours)
     await outage.until_proposed()
@@ -238,7 +239,7 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
     outage: OutageTest,
 ) -> None:
     outage.meter.load_curve = None
-    await propose(outage, hours=3)
+    await cause_gap(outage, hours=3)
     before = await outage.hours()
     await outage.choose("fill")
     filled = await outage.hours()
@@ -251,8 +252,8 @@ async def test_meter_without_a_load_curve_gets_an_even_distribution(
 
 
 # The outage begins 20 minutes after these times. In its fourth hour, the clocks in
-# Paris change. If `clock_follows`, the test then sets the clock of the meter to the new
-# local time.
+# Paris change. If `clock_follows` is True, the test sets the clock of the meter to the
+# new local time at this change.
 SPRING = datetime(2026, 3, 28, 21, 30, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 24, 21, 30, tzinfo=UTC)
 
@@ -273,7 +274,7 @@ async def test_gap_across_a_change_of_daylight_saving_is_filled(
         if clock_follows:
             set_clock(outage.meter)
         await outage.run_until(20, hours=4)
-    await assert_filled_correctly(outage)
+    await fill_and_check_energy(outage)
     findings = coordinator_of(outage.entry).meter_gaps.load_curve_findings
     assert findings is not None
     assert findings["follows_zone"] is clock_follows
@@ -309,7 +310,7 @@ async def test_two_outages_less_than_an_hour_apart_are_one_gap(
         await outage.run_until(20, hours=2)
     async with outage.outage("meter"):
         await outage.run_until(10, hours=2)
-    await assert_filled_correctly(outage)
+    await fill_and_check_energy(outage)
 
 
 async def test_two_outages_with_one_reading_between_them_are_one_gap(
@@ -323,10 +324,12 @@ async def test_two_outages_with_one_reading_between_them_are_one_gap(
         await asyncio.sleep(30)  # one reading of the counters
         outage.meter.offline = True
         await outage.run_until(20, hours=2)
-    await assert_filled_correctly(outage)
+    await fill_and_check_energy(outage)
 
 
-async def test_gap_ends_in_the_hour_of_the_second_reading(outage: OutageTest) -> None:
+async def test_gap_ends_in_the_hour_in_which_a_rise_is_confirmed(
+    outage: OutageTest,
+) -> None:
     coordinator = coordinator_of(outage.entry)
     async with outage.outage("meter"):
         await outage.run_until(57, hours=2)
@@ -335,10 +338,10 @@ async def test_gap_ends_in_the_hour_of_the_second_reading(outage: OutageTest) ->
         await asyncio.sleep(30)  # one reading of the counters, at 16:58
         outage.meter.offline = True
         await outage.run_until(5)
-    await assert_filled_correctly(outage)
+    await fill_and_check_energy(outage)
 
 
-async def test_gap_is_found_if_the_clock_is_set_back_before_the_second_reading(
+async def test_gap_is_found_if_the_system_clock_is_set_back_before_its_end(
     outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator = coordinator_of(outage.entry)
@@ -357,7 +360,7 @@ async def test_gap_is_found_if_the_clock_is_set_back_before_the_second_reading(
     assert gap.end_hour == time.time() // HOUR * HOUR
 
 
-async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
+async def test_counter_that_jumps_at_the_end_of_a_gap_is_not_filled(
     outage: OutageTest,
 ) -> None:
     async with outage.outage("meter"):
@@ -371,7 +374,9 @@ async def test_jump_of_a_counter_that_ends_a_gap_is_not_filled(
     assert await outage.hours() == before
 
 
-async def test_jump_that_ends_a_joined_gap_is_not_filled(outage: OutageTest) -> None:
+async def test_counter_that_jumps_after_two_joined_outages_is_not_filled(
+    outage: OutageTest,
+) -> None:
     coordinator = coordinator_of(outage.entry)
     async with outage.outage("meter"):
         await outage.run_until(20, hours=1)
@@ -388,9 +393,10 @@ async def test_jump_that_ends_a_joined_gap_is_not_filled(outage: OutageTest) -> 
     assert await outage.hours() == before
 
 
-# This test polls more often, so that each jump is accepted within five minutes.
+# This test polls more often, so that each jump is accepted in the five minutes after
+# its outage.
 @pytest.mark.parametrize("poll_seconds", [30])
-async def test_jump_that_ends_one_of_two_merged_gaps_is_not_filled(
+async def test_counter_that_jumps_at_the_end_of_a_merged_gap_is_not_filled(
     outage: OutageTest,
 ) -> None:
     counters = {"consumed": "energy_consumed", "partial_consumed": PARTIAL}
@@ -412,14 +418,19 @@ async def test_jump_that_ends_one_of_two_merged_gaps_is_not_filled(
 
 @pytest.mark.parametrize("has_tariffs", [True])
 @pytest.mark.parametrize(
-    ("counter", "jumped", "other", "is_before"),
+    ("counter", "jumped_key", "other_key", "jumps_before_outage"),
     [
         ("consumed", "energy_consumed", "partial_energy_consumed", True),
         ("partial_consumed", "partial_energy_consumed", "energy_consumed", False),
     ],
 )
 async def test_counter_that_jumps_in_the_first_or_last_hour_is_not_filled(
-    outage: OutageTest, counter: str, jumped: str, other: str, *, is_before: bool
+    outage: OutageTest,
+    counter: str,
+    jumped_key: str,
+    other_key: str,
+    *,
+    jumps_before_outage: bool,
 ) -> None:
     def jump() -> None:
         counted = outage.meter.count()
@@ -427,19 +438,19 @@ async def test_counter_that_jumps_in_the_first_or_last_hour_is_not_filled(
 
     outage.meter.load = Constant()  # 1.3 kW
     await outage.run_until(5)
-    if is_before:
+    if jumps_before_outage:
         jump()
-    await outage.run_until(40)  # the jump is accepted
+    await outage.run_until(40)  # until a jump before the outage is accepted
     async with outage.outage("meter"):
         await outage.run_until(10, hours=2)
-    if not is_before:
+    if not jumps_before_outage:
         jump()
     await outage.until_proposed()
-    before = await outage.hours(jumped)
+    before = await outage.hours(jumped_key)
     assert max(before.values()) > 5000  # kWh; the jump was accepted
     await outage.choose("fill")
-    assert await outage.hours(jumped) == before
-    for key in (other, "tariff_1_energy"):
+    assert await outage.hours(jumped_key) == before
+    for key in (other_key, "tariff_1_energy"):
         filled = await outage.hours(key)
         # The statistics are up to two minutes old.
         assert list(filled.values())[-4:] == pytest.approx([1.3] * 4, abs=0.1), key
@@ -464,7 +475,7 @@ async def test_gap_with_only_jumped_counters_is_discarded(outage: OutageTest) ->
 
 async def test_second_gap_is_filled_after_the_first_one(outage: OutageTest) -> None:
     for kind in ("meter", "Home Assistant"):
-        await propose(outage, kind, hours=2)
+        await cause_gap(outage, kind, hours=2)
         before = await outage.hours()
         await outage.choose("fill")
         assert_unchanged_total(before, await outage.hours())
@@ -475,13 +486,13 @@ async def test_option_fill_gaps_fills_without_an_issue(outage: OutageTest) -> No
     outage.hass.config_entries.async_update_entry(
         outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
     )
-    await propose(outage)
+    await cause_gap(outage)
     assert outage.issues == []
     assert_close(await outage.hours(), outage.metered_energy())
 
 
 async def test_gap_that_the_user_leaves_stays_as_it_is(outage: OutageTest) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     before = await outage.hours()
     result = await outage.choose("leave")
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -526,7 +537,8 @@ async def test_gap_discarded_while_another_one_is_proposed_is_not_filled(
         await outage.hass.config_entries.async_unload(outage.entry.entry_id)
     await outage.run_until(20, hours=2)
     await outage.hass.config_entries.async_setup(outage.entry.entry_id)
-    # When the second gap is found, both gaps are proposed, the first gap first.
+    # The proposal of the first gap waits for the lock again. Meanwhile, the second gap
+    # is found, and the test discards it.
     async with outage.entry.runtime_data.evidence_lock:
         await outage.run_until(COMPILED_MINUTE)
         meter_gaps = coordinator_of(outage.entry).meter_gaps
@@ -589,16 +601,22 @@ async def test_gap_with_only_a_reset_counter_is_discarded(outage: OutageTest) ->
     assert outage.issues == []
 
 
-async def test_sums_that_the_user_adjusted_are_not_changed(outage: OutageTest) -> None:
-    await propose(outage, hours=2)
+def adjust_sums(outage: OutageTest, hour: float) -> None:
+    """Add 100 kWh to the sums of the consumed energy from an hour on, as a user can.
+
+    `hour` is the start of the hour in s since 1970.
+    """
     get_instance(outage.hass).async_adjust_statistics(
         entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(
-            sorted(outage.metered_energy())[1]
-        ),  # the hour 15:00
+        dt_util.utc_from_timestamp(hour),
         100,
         "kWh",
     )
+
+
+async def test_sums_that_the_user_adjusted_are_not_changed(outage: OutageTest) -> None:
+    await cause_gap(outage, hours=2)
+    adjust_sums(outage, sorted(outage.metered_energy())[1])  # from 15:00 on
     before = await outage.hours()
     result = await outage.open_fix()
     assert result["type"] is FlowResultType.ABORT
@@ -615,19 +633,14 @@ async def test_option_fill_gaps_creates_an_issue_if_sums_were_adjusted(
     begin_hour = time.time() // HOUR * HOUR
     async with outage.outage("Home Assistant"):
         await outage.run_until(20, hours=1)
-        get_instance(outage.hass).async_adjust_statistics(
-            entity_id(outage.hass, "energy_consumed"),
-            dt_util.utc_from_timestamp(begin_hour),
-            100,
-            "kWh",
-        )
+        adjust_sums(outage, begin_hour)
     await outage.until_proposed()
     assert len(outage.issues) == 1
     assert "is not filled" in caplog.text
 
 
 async def test_statistics_in_another_unit_are_filled(outage: OutageTest) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     await async_change_statistics_unit(
         outage.hass,
         entity_id(outage.hass, "energy_consumed"),
@@ -641,7 +654,7 @@ async def test_statistics_in_another_unit_are_filled(outage: OutageTest) -> None
 
 
 async def test_dialog_ends_if_its_gap_was_filled_meanwhile(outage: OutageTest) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     menu = await outage.open_fix()
     await outage.choose("fill")
     result = await outage.fix_flows.async_configure(
@@ -654,16 +667,9 @@ async def test_dialog_ends_if_its_gap_was_filled_meanwhile(outage: OutageTest) -
 async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
     outage: OutageTest,
 ) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     menu = await outage.open_fix()
-    get_instance(outage.hass).async_adjust_statistics(
-        entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(
-            sorted(outage.metered_energy())[1]
-        ),  # the hour 15:00
-        100,
-        "kWh",
-    )
+    adjust_sums(outage, sorted(outage.metered_energy())[1])  # from 15:00 on
     before = await outage.hours()
     result = await outage.fix_flows.async_configure(
         menu["flow_id"], {"next_step_id": "fill"}
@@ -676,7 +682,7 @@ async def test_sums_adjusted_while_the_dialog_is_open_are_not_changed(
 async def test_statistics_deleted_while_the_dialog_is_open_are_not_filled(
     outage: OutageTest,
 ) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     menu = await outage.open_fix()
     sensors = outage.hass.states.async_entity_ids("sensor")
     get_instance(outage.hass).async_clear_statistics(sensors)
@@ -704,7 +710,7 @@ async def test_counter_without_statistics_before_the_gap_is_not_filled(
 
 async def test_deleted_statistics_are_not_restored(outage: OutageTest) -> None:
     begin = time.time()
-    await propose(outage)
+    await cause_gap(outage)
     await outage.choose("fill")
     deleted = entity_id(outage.hass, "energy_produced")
     get_instance(outage.hass).async_clear_statistics([deleted])
@@ -717,7 +723,7 @@ async def test_deleted_statistics_are_not_restored(outage: OutageTest) -> None:
 async def test_dialog_ends_if_all_counter_entities_are_removed(
     outage: OutageTest,
 ) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     entities = er.async_get(outage.hass)
     for key in coordinator_of(outage.entry).meter.counter_check.values:
         entities.async_remove(entity_id(outage.hass, key))
@@ -729,7 +735,7 @@ async def test_dialog_ends_if_all_counter_entities_are_removed(
 async def test_dialog_shows_the_energy_of_each_hour_before_and_after(
     outage: OutageTest,
 ) -> None:
-    await propose(outage)
+    await cause_gap(outage)
     menu = await outage.open_fix()
     shown = menu["description_placeholders"]
     assert shown is not None
@@ -747,7 +753,7 @@ async def test_dialog_shows_energies_with_the_decimal_mark_of_the_language(
     outage: OutageTest,
 ) -> None:
     outage.hass.config.language = "de"
-    await propose(outage)
+    await cause_gap(outage)
     shown = (await outage.open_fix())["description_placeholders"]
     assert shown is not None
     assert re.search(r": \d+,\d\d kWh, ", shown["counters"])
@@ -759,7 +765,7 @@ async def test_table_of_a_long_gap_has_a_row_for_each_day(
     outage: OutageTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gap_texts, "MAX_HOURLY_ROWS", 3)
-    await propose(outage, hours=3)
+    await cause_gap(outage, hours=3)
     shown = (await outage.open_fix())["description_placeholders"]
     assert shown is not None
     assert [line[2:12] for line in shown["hours"].splitlines()[2:]] == [
@@ -785,7 +791,7 @@ async def test_costs_move_with_the_energy(outage: OutageTest) -> None:
     # Cross a full hour, so that the costs have a row before the gap.
     await outage.run_until(5)
     await outage.run_until(50)
-    await propose(outage)
+    await cause_gap(outage)
     await outage.choose("fill")
     energy = await outage.hours()
     costs = await outage.changes(f"{source['stat_energy_from']}_cost")
@@ -817,7 +823,7 @@ def fill_gap(
 
 async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> None:
     begin = time.time()
-    await propose(outage, hours=2)
+    await cause_gap(outage, hours=2)
     await outage.choose("leave")
     await outage.run_until(50)
     before = await outage.hours()
@@ -850,12 +856,12 @@ async def test_action_fills_a_past_gap_and_restores_it(outage: OutageTest) -> No
     assert error.value.translation_key == "nothing_to_restore"
 
 
-async def test_action_fills_a_part_of_a_filled_gap_as_if_it_was_not_filled(
+async def test_action_fills_part_of_a_filled_gap_like_part_of_an_unfilled_gap(
     outage: OutageTest,
 ) -> None:
     begin = time.time()
     end = begin + 2.5 * HOUR
-    await propose(outage, hours=2)
+    await cause_gap(outage, hours=2)
     key = entity_id(outage.hass, "energy_consumed")
     first = await fill_gap(outage, begin + HOUR, end)
     part_filled = await outage.hours()
@@ -863,30 +869,24 @@ async def test_action_fills_a_part_of_a_filled_gap_as_if_it_was_not_filled(
     assert await outage.hours() != part_filled
     second = await fill_gap(outage, begin + HOUR, end)
     assert await outage.hours() == pytest.approx(part_filled, abs=0.001)
-    energies = [
+    first_energy, second_energy = (
         each["meters"][0]["counters"][key]["energy"] for each in (first, second)
-    ]
-    assert energies[0] == energies[1]
+    )
+    assert first_energy == second_energy
 
 
 async def test_failed_action_does_not_restore_the_filled_gap(
     outage: OutageTest,
 ) -> None:
     begin = time.time()
-    await propose(outage, hours=2)
+    await cause_gap(outage, hours=2)
     await outage.choose("fill")
     filled = await outage.hours()
     with pytest.raises(HomeAssistantError) as error:
         await fill_gap(outage, begin, time.time())  # the end hour is not over
     assert error.value.translation_key == "no_full_hour"
     assert await outage.hours() == filled
-    # From the second hour of the gap on, the sums are higher by 100 kWh.
-    get_instance(outage.hass).async_adjust_statistics(
-        entity_id(outage.hass, "energy_consumed"),
-        dt_util.utc_from_timestamp(sorted(outage.metered_energy())[1]),
-        100,
-        "kWh",
-    )
+    adjust_sums(outage, sorted(outage.metered_energy())[1])  # the gap's second hour
     adjusted = await outage.hours()
     with pytest.raises(HomeAssistantError) as error:
         await fill_gap(outage, begin, begin + 2.5 * HOUR)
@@ -900,21 +900,22 @@ async def test_action_deletes_the_issue_of_a_gap_only_if_it_fills_all_hours(
     outage: OutageTest, hours_later: int, issue_count: int
 ) -> None:
     begin = time.time()
-    await propose(outage, hours=2)
+    await cause_gap(outage, hours=2)
     await fill_gap(outage, begin + hours_later * HOUR, begin + 2.5 * HOUR)
     assert len(outage.issues) == issue_count
 
 
 # The action fills a gap from 15:50 to 18:00, the end of the hour that contains 17:20.
-# Then the proposed gap, from 14:50 to 17:20, is filled. `start` and `end` are the time
-# to restore, in hours after 14:50. The second case overlaps only the gap of the action.
-# But the proposed gap has overwritten rows of that gap, so both gaps are restored.
+# Then the test fills the proposed gap, from 14:50 to 17:20. `start` and `end` limit the
+# time to restore, in hours after 14:50. The time from 2.7 to 2.9 h is after the
+# proposed gap. But the proposed gap is restored as well, because its filling has
+# overwritten rows of the gap of the action.
 @pytest.mark.parametrize(("start", "end"), [(0, 2.5), (2.7, 2.9)])
 async def test_overlapping_gaps_are_restored_in_the_reverse_order_of_filling(
     outage: OutageTest, start: float, end: float
 ) -> None:
     begin = time.time()
-    await propose(outage, hours=2)
+    await cause_gap(outage, hours=2)
     before = await outage.hours()
     await fill_gap(outage, begin + HOUR, begin + 2.5 * HOUR)
     # The proposed gap is older than the gap of the action, but is filled later.
@@ -950,7 +951,7 @@ async def test_overwritten_rows_of_an_old_gap_are_deleted(
     monkeypatch.setattr(gaps, "KEPT_SECONDS", HOUR)
     begin = time.time()
     for _ in range(2):
-        await propose(outage, hours=2)
+        await cause_gap(outage, hours=2)
         await outage.choose("fill")
     # More than an hour after the first gap was filled, only the second gap is kept.
     (kept,) = coordinator_of(outage.entry).meter_gaps.gaps
@@ -959,7 +960,7 @@ async def test_overwritten_rows_of_an_old_gap_are_deleted(
 
 async def test_load_curve_is_read_by_one_action_at_a_time(outage: OutageTest) -> None:
     begin = time.time()
-    await propose(outage, hours=6)
+    await cause_gap(outage, hours=6)
     await outage.choose("leave")
     await outage.run_until(50)
     responses = await asyncio.gather(

@@ -46,18 +46,18 @@ def counter(
     return CounterValue(value, offset, moment or at(0), step)
 
 
-def highest(last: CounterValue, moment: Moment, step: float = HIGH_RESOLUTION) -> float:
+def highest_accepted(last: CounterValue, moment: Moment, step: float) -> float:
     """Return the highest value in kWh that is accepted at a moment."""
     first = math.floor(last.value / step)
-    accepted = [
-        value
+    values = (
+        round(steps * step, 2)
         for steps in range(first, first + 100 * 100)  # 100 kWh in high resolution
-        if last.value_after(
-            CounterValue(value := round(steps * step, 2), 0, moment, step),
-            HIGHEST_KILOWATTS,
-        )
-    ]
-    return max(accepted)
+    )
+    return max(
+        value
+        for value in values
+        if last.value_after(CounterValue(value, 0, moment, step), HIGHEST_KILOWATTS)
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_rise_has_a_tolerance_of_5_seconds_and_two_steps(
     seconds: float, step: float, expected: float
 ) -> None:
     last = counter(500, step=step)
-    assert highest(last, at(seconds), step) == expected
+    assert highest_accepted(last, at(seconds), step) == expected
 
 
 def test_tolerance_is_two_steps_of_the_lower_resolution() -> None:
-    in_kwh = counter(500, step=LOW_RESOLUTION)
-    assert highest(in_kwh, at(0), HIGH_RESOLUTION) == 502.11
+    low_resolution = counter(500, step=LOW_RESOLUTION)
+    assert highest_accepted(low_resolution, at(0), HIGH_RESOLUTION) == 502.11
     # 79.5 kW for 5 s are 0.11 kWh, which a reading in steps of 1 kWh cannot show.
-    in_10_wh = counter(500, step=HIGH_RESOLUTION)
-    assert highest(in_10_wh, at(0), LOW_RESOLUTION) == 502
+    high_resolution = counter(500, step=HIGH_RESOLUTION)
+    assert highest_accepted(high_resolution, at(0), LOW_RESOLUTION) == 502
 
 
 # The arguments of a moment are the times of the system clock and of the monotonic
@@ -132,7 +132,7 @@ def test_reading_lower_by_one_step_does_not_change_the_value(
         ((1.0, 0.01), 500.0, 500.99),
         ((1.0, 0.01), 499.99, 500.99),
         ((1.0, 0.01), 499.98, None),
-        # In the same resolution, a reading may be lower by only 10 Wh.
+        # If the resolution does not change, a reading may be lower by only 10 Wh.
         ((1.0, 1.0), 500.98, 500.99),
         ((1.0, 1.0), 500.97, None),
     ],
@@ -166,7 +166,7 @@ def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
 
 
 @pytest.mark.parametrize(
-    ("reading", "moved", "offset"),
+    ("reading", "value", "offset"),
     [
         (449.99, 449.99, 0),
         (450.0, 1_000_450.0, 1_000_000),
@@ -174,13 +174,13 @@ def test_rollover_is_accepted_only_if_the_register_was_nearly_full(
         (600, 1_000_600, 1_000_000),
     ],
 )
-def test_level_below_nine_tenths_drops_the_rollover_offset(
-    reading: float, moved: float, offset: float
+def test_level_below_nine_tenths_of_the_last_reading_drops_the_offset(
+    reading: float, value: float, offset: float
 ) -> None:
     # The last reading of the register was 500 kWh. Nine tenths are 450 kWh.
     last = counter(1_000_500, offset=1_000_000)
-    found = last.moved_to(counter(reading))
-    assert (found.value, found.rollover_offset) == (moved, offset)
+    moved = last.moved_to(counter(reading))
+    assert (moved.value, moved.rollover_offset) == (value, offset)
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,11 @@ def counters() -> CheckedCounters:
 @pytest.mark.parametrize(
     ("overflows", "is_accepted"), [((1, 2), True), ((1, 1), False), ((None, 2), False)]
 )
-def test_unreported_rollover_of_a_register_below_nine_tenths_is_rejected(
+def test_rollover_of_a_register_that_was_not_nearly_full_must_be_reported(
     overflows: tuple[float | None, float], *, is_accepted: bool
 ) -> None:
-    # 4 770 kW for 30 days are more than the 1 100 000 kWh until the rollover.
+    # With transformers for 5000 A, the highest power is 4 770 kW. In 30 days, the meter
+    # can count more than the 1 100 000 kWh until the rollover.
     counters = CheckedCounters(Limits.of_transformer(5000))
     before, after = overflows
     counters.check.overflows = {TOTAL: before}
@@ -298,13 +299,14 @@ def test_expected_resets_of_two_commands_are_accepted() -> None:
     assert counters.value(TARIFF_1) == counters.value(TARIFF_2) == 0
 
 
-def test_accepted_reset_ends_only_the_expectation_of_its_counters() -> None:
+def test_accepted_reset_leaves_the_resets_of_other_counters_expected() -> None:
     counters = CheckedCounters()
     assert not counters.rejected(tariff_1_energy=50.0, tariff_2_energy=60.0)
     counters.check.expect_reset({TARIFF_1, TARIFF_2})
     counters.check.accept_reset(counters.reading(tariff_1_energy=0.0))
     assert not counters.rejected(3600, tariff_1_energy=5.0, tariff_2_energy=0.0)
-    # The first of the two readings was rejected, so it did not confirm 5 kWh.
+    # `rejected` has checked two readings. The first one was rejected, so only this
+    # third reading confirms 5 kWh.
     assert not counters.read(tariff_1_energy=5.0, tariff_2_energy=0.0)
     assert counters.value(TARIFF_1) == 5
     assert counters.value(TARIFF_2) == 0
@@ -400,7 +402,7 @@ def test_total_that_fell_stays_rejected_while_another_counter_is_accepted() -> N
 
 
 @pytest.mark.parametrize(("reading", "rejected"), [(79.52, set()), (79.53, {PARTIAL})])
-def test_counter_that_fell_to_more_than_the_possible_energy_is_rejected(
+def test_reset_to_more_than_the_energy_since_the_last_reading_is_rejected(
     reading: float, rejected: set[str]
 ) -> None:
     counters = CheckedCounters()

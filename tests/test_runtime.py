@@ -49,7 +49,7 @@ from .common import (
 )
 
 # `Store.async_remove` of Home Assistant. The test package replaces this method only
-# while a test runs, so this line takes the original at the import of the file.
+# while a test runs, so this line takes the original when the file is imported.
 async_remove_file = Store.async_remove
 
 # The register address and the number of registers of each read.
@@ -343,7 +343,7 @@ async def test_entity_that_is_enabled_later_is_read_at_once(
     line.requests.clear()
     await hass.config_entries.async_reload(entry.entry_id)
     await until_read(hass, entry)
-    # Not 0, because the clock of the meter is stopped in June 2025.
+    # Not 0, because the clock of the meter always shows the same time in June 2025.
     assert int(state(hass, "clock_offset"))
     assert reads(line.requests).count(CLOCK) == 1
 
@@ -552,7 +552,7 @@ async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
 # -- names and settings ----------------------------------------------------------
 
 
-async def test_meter_with_another_unit_id_keeps_its_entities_and_is_renamed(
+async def test_meter_with_a_changed_unit_id_keeps_its_entities_and_is_renamed(
     hass: HomeAssistant,
     device_registry: dr.DeviceRegistry,
     entity_registry: er.EntityRegistry,

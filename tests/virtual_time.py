@@ -11,14 +11,14 @@ import pytest
 
 # The folders of `tests` whose tests run in real time.
 REAL_TIME_FOLDERS = {"blueprints", "browser", "cli", "tools"}
-# s of real time that the loop waits for a call in another thread. After that, virtual
-# time advances to the next timer, because the thread may wait for this timer. If a
-# barrier is not reached within this time, the loop checks the barrier again.
+# Seconds of real time that the loop waits for a call in another thread. After that,
+# virtual time advances to the next timer, because the thread may wait for this timer.
+# A `Barrier` that is not reached within this time is checked again.
 THREAD_SECONDS = 20
 
 
 class Barrier(Protocol):
-    """A point that a thread reaches when all its earlier work is done."""
+    """The point at which a thread has done all work that was queued for it."""
 
     def is_reached(self) -> bool:
         """Return whether the thread is idle.
@@ -35,8 +35,8 @@ class VirtualSelector(selectors.DefaultSelector):
 
     now = 0.0
     """In s of virtual time."""
-    threads = 0
-    """Number of calls in other threads, during which virtual time stops."""
+    thread_calls = 0
+    """Number of running calls in other threads. They stop virtual time."""
     barrier: Barrier | None = None
     """Virtual time advances only after a thread has reached this barrier, if any."""
 
@@ -51,7 +51,7 @@ class VirtualSelector(selectors.DefaultSelector):
             return super().select(None)
         if timeout <= 0:
             return ready
-        if self.threads:
+        if self.thread_calls:
             if ready := super().select(THREAD_SECONDS):
                 return ready
         elif self.barrier is not None and not self.barrier.is_reached():
@@ -80,7 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
-        self._virtual.threads += 1
+        self._virtual.thread_calls += 1
         future.add_done_callback(self._on_executed)
         return future
 
@@ -90,7 +90,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             await super().shutdown_default_executor(timeout)
 
     def _on_executed(self, _future: asyncio.Future[Any]) -> None:
-        self._virtual.threads -= 1
+        self._virtual.thread_calls -= 1
 
     @contextmanager
     def waiting_for(self, barrier: Barrier) -> Iterator[None]:
@@ -103,12 +103,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @contextmanager
     def time_stopped(self) -> Iterator[None]:
-        """Stop virtual time, for work in a thread without an executor."""
-        self._virtual.threads += 1
+        """Stop virtual time while a thread works outside `run_in_executor`."""
+        self._virtual.thread_calls += 1
         try:
             yield
         finally:
-            self._virtual.threads -= 1
+            self._virtual.thread_calls -= 1
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:

@@ -19,8 +19,8 @@ async def test_blueprint_is_valid_and_complete(hass: HomeAssistant, name: str) -
     metadata = blueprint.metadata
     assert metadata["description"]
     assert metadata["source_url"].endswith(f"/main/blueprints/automation/{path}")
-    oldest_supported = load(ROOT / "hacs.json")["homeassistant"]
-    assert metadata["homeassistant"]["min_version"] == oldest_supported
+    oldest_version = load(ROOT / "hacs.json")["homeassistant"]
+    assert metadata["homeassistant"]["min_version"] == oldest_version
     for key, fields in blueprint.inputs.items():
         assert fields["name"], key
         assert fields["selector"], key

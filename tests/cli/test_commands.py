@@ -4,7 +4,6 @@ import json
 import select
 import signal
 import time
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from .common import (
     line_of,
 )
 
-# kWh and kvarh; the partial counters of the fixture `meter`.
+# kWh and kvarh; the partial counters of the fixture `meter` before a reset.
 BEFORE = dict(zip(PARTIAL_COUNTERS, (45.67, 1.23, 0.89), strict=True))
 # Register addresses of commands.
 RESET = 57890
@@ -204,7 +203,7 @@ def test_tariff_of_all_meters_is_set_by_one_broadcast(
     assert [write[0] for write in writes_on(line)] == [0]  # unit ID of a broadcast
 
 
-# Each case also has the meter at unit ID 1, with eight tariffs.
+# In each case, another meter on the bus, at unit ID 1, has eight tariffs.
 @pytest.mark.parametrize(
     ("second", "kind", "message"),
     [
@@ -217,7 +216,7 @@ def test_tariff_of_all_meters_is_set_by_one_broadcast(
     ],
     ids=["four tariffs", "not a COUNTIS"],
 )
-def test_broadcast_is_not_sent_if_a_meter_cannot_have_the_tariff(
+def test_broadcast_is_not_sent_if_a_device_does_not_have_the_tariff(
     second: Meter, kind: str, message: str
 ) -> None:
     first = Meter(unit_id=1, tariff_count=8)
@@ -261,8 +260,8 @@ def test_meter_that_ignores_a_broadcast_is_reported(
 
 
 def test_clock_is_set_to_the_time_of_the_computer() -> None:
-    behind = Meter(true_time=lambda: time.time() - 300)  # s
-    with line_of(behind) as line:
+    meter = Meter(true_time=lambda: time.time() - 300)  # s
+    with line_of(meter) as line:
         code, output, _ = countis("set-clock", "--port", line.port, "-u", "1")
         _, result = countis_json("set-clock", "--port", line.port, "-u", "1")
     assert code == Exit.DONE
@@ -272,5 +271,4 @@ def test_clock_is_set_to_the_time_of_the_computer() -> None:
     assert before == pytest.approx(-300, abs=2)
     assert abs(after) <= 2
     # The second command finds the clock that the first command has set.
-    meter: dict[str, Any] = result["meters"][0]
-    assert abs(meter["before"]) <= 2
+    assert abs(result["meters"][0]["before"]) <= 2

@@ -13,8 +13,8 @@ from .common import countis, countis_json
 def test_report_of_each_meter_is_written_into_the_folder(
     line: Line, tmp_path: Path
 ) -> None:
-    meters = ("--port", line.port, "-u", "1-2")
-    code, output, _ = countis("report", *meters, "--folder", str(tmp_path))
+    arguments = ("--port", line.port, "-u", "1-2")
+    code, output, _ = countis("report", *arguments, "--folder", str(tmp_path))
     assert code == Exit.DONE
     names = ["countis-unit-id-1.json", "countis-unit-id-2.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -44,8 +44,8 @@ def test_report_after_a_failed_read_is_written_and_is_an_error(
     line: Line, meter: Meter, tmp_path: Path
 ) -> None:
     meter.override = registers_of("frequency", 0)
-    meters = ("--port", line.port, "-u", "1-2")
-    code, output, errors = countis("report", *meters, "--folder", str(tmp_path))
+    arguments = ("--port", line.port, "-u", "1-2")
+    code, output, errors = countis("report", *arguments, "--folder", str(tmp_path))
     assert code == Exit.FAILED
     assert "countis-unit-id-1.json describes the meter at unit ID 1." in output
     message = "The response at unit ID 1 is not valid (no mains frequency): check"
@@ -61,7 +61,7 @@ def test_report_after_a_failed_read_is_written_and_is_an_error(
 
 def test_file_that_cannot_be_written_is_an_error(line: Line, tmp_path: Path) -> None:
     (tmp_path / "countis-unit-id-1.json").mkdir()
-    meter = ("--port", line.port, "-u", "1")
-    code, _, errors = countis("report", *meter, "--folder", str(tmp_path))
+    arguments = ("--port", line.port, "-u", "1")
+    code, _, errors = countis("report", *arguments, "--folder", str(tmp_path))
     assert code == Exit.FAILED
     assert "cannot be written (Is a directory): check --folder" in errors

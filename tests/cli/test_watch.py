@@ -13,7 +13,6 @@ import pytest
 from textual.widgets import DataTable, Static
 from textual_plotext import PlotextPlot
 
-from cli import monitor as monitors
 from cli.connection import Connection
 from cli.exit_codes import Exit
 from cli.failures import NO_RESPONSE
@@ -41,7 +40,7 @@ from cli.__main__ import main
 RESPONSE_TIMEOUTS["port"] = 1.0
 main()
 """
-# Arguments of `str.replace`: an exported picture has this XML code for each space.
+# Arguments of `str.replace`: an exported screenshot has this XML code for each space.
 SPACE = ("&#160;", " ")
 # The values of unit ID 1: the power in W in total and of each phase, then the consumed
 # and the produced energy in kWh.
@@ -210,24 +209,24 @@ def failure_kind(watched: Watched) -> str | None:
 
 
 @pytest.mark.parametrize(("width", "columns"), [(80, COLUMNS), (200, WIDE_COLUMNS)])
-async def test_screen_shows_the_meters_their_power_and_quality(
+async def test_screen_shows_each_meter_with_its_power_and_quality(
     width: int, columns: tuple[tuple[str, str, str], ...], line: Line
 ) -> None:
     async with monitored(line, 1, 2, 9) as monitor:  # no meter has unit ID 9
         app = WatchApp(monitor, "p, 9600 baud, 8N2", 10)
         async with app.run_test(size=(width, 30)) as pilot:
             table = app.query_one(DataTable)
-            bus = re.compile(
+            bus_pattern = re.compile(
                 r"p, 9600 baud, 8N2   2 of 3 online   bus \d+ % used   delay "
             )
 
             def is_shown() -> bool:
-                first = [str(cell) for cell in table.get_row("1")]
+                first_row = [str(cell) for cell in table.get_row("1")]
                 return (
-                    first[:7] == ["1", *VALUES]
-                    and first[-1].endswith(" %")
+                    first_row[:7] == ["1", *VALUES]
+                    and first_row[-1].endswith(" %")
                     and str(table.get_row("9")[-1]) == "offline"
-                    and bus.match(str(app.query_one("#bus", Static).content))
+                    and bus_pattern.match(str(app.query_one("#bus", Static).content))
                     is not None
                 )
 
@@ -242,8 +241,8 @@ async def test_screen_shows_the_meters_their_power_and_quality(
             shown = app.export_screenshot()
             assert "1438012000001" in shown  # serial number of unit ID 1
             assert "requests," in shown.replace(*SPACE)
-            # Without this, the test would remove the widgets before it stops the timer
-            # that updates them.
+            # Quit the app. Otherwise, the end of the test would remove the widgets
+            # while the timer that updates them still runs.
             await pilot.press("q")
 
 
@@ -267,7 +266,7 @@ async def test_screen_shows_the_selected_meter_and_its_failure(line: Line) -> No
 async def test_meter_that_comes_online_later_is_found(
     line: Line, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitors, "FIND_PAUSE", 0.1)
+    monkeypatch.setattr("cli.monitor.FIND_PAUSE", 0.1)
     meter.offline = True
     async with monitored(line, 1) as monitor:
         (watched,) = monitor.meters
@@ -306,9 +305,7 @@ async def test_power_is_kept_for_the_minutes_of_the_plot(
         assert watched.powers[-1].watts == (1000, 500, -200)
 
 
-async def test_block_that_fails_leaves_the_meter_online(
-    line: Line, meter: Meter
-) -> None:
+async def test_meter_stays_online_if_a_block_fails(line: Line, meter: Meter) -> None:
     async with monitored(line, 1) as monitor:
         (watched,) = monitor.meters
         await until(lambda: "tariff" in watched.values)

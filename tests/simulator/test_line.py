@@ -189,9 +189,9 @@ async def test_unread_responses_do_not_block_line(
     port = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
     # A read of 66 (0x42) registers, whose response has 137 bytes.
     request = with_crc(bytes.fromhex("01 03 c3 50 00 42"))
-    # The read buffer of a terminal has 4096 bytes. `response_bytes` only counts bytes
-    # that fit, so it may never reach 5000. In this case, stop after 50 requests, whose
-    # responses have 6850 bytes.
+    # Fill the read buffer of the terminal, which has 4096 bytes. `response_bytes` only
+    # counts bytes that fit, so it may never reach 5000. Therefore, send at most 50
+    # requests, whose responses have 6850 bytes.
     sent = 0
 
     def is_transferred() -> bool:

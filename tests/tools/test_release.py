@@ -80,7 +80,7 @@ class Repository:
         )
 
     def refusal(self, *arguments: str) -> str:
-        """Return why the tool refuses. Assert that the tool has changed nothing."""
+        """Run the tool, and return why it fails. Assert that it changes nothing."""
         before = self.git("log", "--format=%H"), self.git("status", "--porcelain")
         tags = self.git("tag")
         done = self.release(*arguments)
@@ -124,7 +124,9 @@ def test_release_changes_only_the_version_in_the_manifest(
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "a new file"])
-def test_uncommitted_change_is_not_released(repository: Repository, name: str) -> None:
+def test_release_with_an_uncommitted_change_is_refused(
+    repository: Repository, name: str
+) -> None:
     with (repository.path / name).open("a") as file:
         file.write("More.\n")
     assert repository.refusal("1.0.0") == "There are changes that are not committed."
@@ -166,14 +168,16 @@ def test_changelog_without_unreleased_changes_is_refused(
     assert "no section [Unreleased]" in repository.refusal("1.0.0")
 
 
-def test_check_of_a_tag_prints_its_section(repository: Repository) -> None:
+def test_check_of_a_tag_prints_its_section_of_the_changelog(
+    repository: Repository,
+) -> None:
     repository.release("1.0.0")
     done = repository.release("--check", "1.0.0")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "### Added\n\n- Something new.\n"
 
 
-def test_check_prints_the_section_at_the_end_of_the_changelog(
+def test_check_can_print_the_last_section_of_the_changelog(
     repository: Repository,
 ) -> None:
     assert repository.release("--check", "0.9.1").stdout == "- Something old.\n"

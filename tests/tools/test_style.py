@@ -54,7 +54,7 @@ def test_function_names_and_all_docstrings_are_checked() -> None:
     ]
 
 
-def test_item_cell_and_heading_of_a_page_are_sentences() -> None:
+def test_items_cells_and_headings_of_a_page_are_sentences() -> None:
     source = (
         "# Who\n\nText that\ncontinues. What is *Told*\n- an item\n\n"
         "| a | What b |\n|---|---|\n```\nWho\n```\n"
@@ -114,7 +114,7 @@ def test_folder_without_git_is_checked_except_hidden_folders(
 
 
 @pytest.mark.parametrize("path", ["page.md", "../docs", "../docs/page.md", "../.docs"])
-def test_path_without_git_is_checked(
+def test_path_given_as_argument_is_checked_even_if_hidden(
     path: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -143,21 +143,21 @@ def git(*arguments: str) -> str:
     ).stdout.strip()
 
 
-def test_only_subjects_of_commits_after_the_base_are_checked(
+def test_subjects_of_commits_up_to_the_base_are_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet")
-    long = "x" * (LONGEST_SUBJECT + 1)
-    git("commit", "--allow-empty", "--quiet", "-m", long)
+    long_subject = "x" * (LONGEST_SUBJECT + 1)
+    git("commit", "--allow-empty", "--quiet", "-m", long_subject)
     base = git("rev-parse", "HEAD")
     git("commit", "--allow-empty", "--quiet", "-m", "Read the clock")
     assert subjects_after(base) == ["Read the clock"]
     # If the base does not exist, only the last commit is checked.
     assert subjects_after("0" * 40) == ["Read the clock"]
-    assert too_long([long, long[:-1]]) == [long]
+    assert too_long([long_subject, long_subject[:-1]]) == [long_subject]
     monkeypatch.setattr("sys.argv", ["style", "--commits", base])
     assert check.main() == 0
-    git("commit", "--allow-empty", "--quiet", "-m", long)
+    git("commit", "--allow-empty", "--quiet", "-m", long_subject)
     assert check.main() == 1
     assert f"{LONGEST_SUBJECT + 1} characters" in capsys.readouterr().out
