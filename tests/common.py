@@ -117,9 +117,9 @@ async def open_form(
 
 
 def bus_form(line: Line, **changes: Any) -> dict[str, Any]:
-    """Return the input for the meter at unit ID 1 of a line, with some changes.
+    """Return the input of a bus form for the meter at unit ID 1 of a line.
 
-    A field that is changed to None stays empty.
+    `changes` replaces some fields. A field that is changed to None stays empty.
     """
     form = {
         "device": line.port,
@@ -155,7 +155,7 @@ def suggested_values(result: FlowResult) -> dict[str, Any]:
 async def shown_error(hass: HomeAssistant, result: FlowResult) -> str:
     """Return the English text of the only error of a form, or the text of a menu.
 
-    A meter that does not respond leads to a menu.
+    If a meter does not respond, the dialog shows a menu in place of a form.
     """
     if result["type"] is FlowResultType.MENU:
         text_key = f"step.{result['step_id']}.description"
@@ -183,7 +183,7 @@ async def end_of_scan(hass: HomeAssistant, result: FlowResult) -> FlowResult:
 
 
 def flow_manager(hass: HomeAssistant, result: FlowResult) -> FlowManager[Any, Any, Any]:
-    """Return the flow manager of a dialog: of entries or of subentries."""
+    """Return the flow manager for a dialog of an entry or of a subentry."""
     # The handler of a subentry flow is a tuple: entry ID and subentry type.
     is_subentry = isinstance(result["handler"], tuple)
     entries = hass.config_entries
@@ -218,7 +218,7 @@ def coordinator_of(entry: CountisConfigEntry, unit_id: int = 1) -> CountisCoordi
 
 
 def reads(requests: Iterable[bytes], unit_id: int = 1) -> list[tuple[int, int]]:
-    """Return the register address and number of registers of each read of a unit ID."""
+    """Return the address and number of registers of each read request to a unit ID."""
     return [
         (int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6]))
         for frame in list(requests)
@@ -250,9 +250,10 @@ async def until_read(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
 
 
 async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
-    """Wait until each polled block is read again or fails, or the meter is offline.
+    """Wait until each polled block has a new reading or a failure.
 
-    Wait for two readings of each block of counters: the second confirms the first.
+    A block of counters needs two new readings: the second confirms the first. The
+    function also returns if the meter is offline.
     """
     coordinator = coordinator_of(entry, unit_id)
     names = {BLOCK_OF[each] for each in coordinator.async_contexts() if each}
@@ -311,7 +312,7 @@ async def unload_all(hass: HomeAssistant) -> None:
 
 
 def entity_id(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the ID of the entity with a key, of the meter with a serial number."""
+    """Return the entity ID for an entity key and the serial number of its meter."""
     platform = PLATFORMS.get(key, "sensor")
     found = er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{serial}_{key}")
     assert found is not None, key
@@ -332,7 +333,7 @@ def meter_device(hass: HomeAssistant, unit_id: int = 1) -> dr.DeviceEntry:
 
 
 def state(hass: HomeAssistant, key: str, serial: str = SERIAL) -> str:
-    """Return the state of the entity with a key, of the meter with a serial number."""
+    """Return the state for an entity key and the serial number of its meter."""
     found = hass.states.get(entity_id(hass, key, serial))
     assert found is not None, key
     return found.state

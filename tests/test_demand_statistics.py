@@ -70,8 +70,8 @@ async def test_highest_statistic_value_of_a_quarter_hour_is_its_demand(
     await async_wait_recording_done(hass)
     begin = clock.utcnow().replace(minute=0, second=0, microsecond=0)
     begin -= timedelta(hours=1)
-    for minutes in range(0, 60, 5):
-        start = get_start_time(begin + timedelta(minutes=minutes + 5))
+    for minutes in range(5, 65, 5):  # the rows from 12:05 to 13:00
+        start = get_start_time(begin + timedelta(minutes=minutes))
         do_adhoc_statistics(hass, start=start)
     await async_wait_recording_done(hass)
     demand = entity_id(hass, "demand")
@@ -87,12 +87,12 @@ async def test_highest_statistic_value_of_a_quarter_hour_is_its_demand(
     )
     highest = [row["max"] or 0 for row in rows[demand]]
     # The first row of a quarter-hour also contains the last demand of the quarter-hour
-    # before. So a group of three rows begins with the second row of a quarter-hour, the
-    # first group at 12:05. The third row of a group is the first row of the next
-    # quarter-hour. The last group has only two rows.
+    # before. So a group contains the second and the third row of a quarter-hour, and
+    # the first row of the next one. The first group begins at 12:05. The last group has
+    # only two rows, because the last row ends at 13:00.
     by_quarter = [max(highest[index : index + 3]) for index in range(0, 12, 3)]
     # The tolerance has two reasons. The last value of a period is up to 10 s old at the
-    # end of the period: 100 W at 9000 W. And the group of the period until 12:45 also
+    # end of the period: 100 W at 9000 W. The group of the period until 12:45 also
     # contains the first 5 min of the next period. In this time, 500 W raise the demand
     # to 167 W.
     assert by_quarter == pytest.approx(list(DEMANDS.values()), abs=200)

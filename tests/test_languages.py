@@ -30,8 +30,8 @@ from .test_texts import TRANSLATION_FILES, flat
 MANUAL_LANGUAGES = {"de", "en", "es", "fr", "it", "nl", "pt"}
 
 PHASES = {"Phase L1", "Phase L2", "Phase L3"}
-# The texts of each language that are allowed to be the same as in English.
-SAME = {
+# The texts of each language that may be the same as in English.
+SAME_AS_ENGLISH = {
     "de": {"Host"} | PHASES,
     "es": {"Buses", "Host"},
     "fr": PHASES | {f"{minutes} minutes" for minutes in PERIODS},
@@ -40,7 +40,7 @@ SAME = {
     "pt": set(),
 }
 
-TRANSLATED = [path for path in TRANSLATION_FILES if path.stem != "en"]
+NON_ENGLISH_FILES = [path for path in TRANSLATION_FILES if path.stem != "en"]
 
 NO_PORT = "/dev/no-such-port"
 
@@ -70,18 +70,18 @@ def test_names_of_entities_and_options_are_unique(path: Path) -> None:
         assert max(Counter(names).values()) == 1, where
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NON_ENGLISH_FILES, ids=lambda path: path.stem)
 def test_each_text_is_translated(path: Path) -> None:
     english = dict(flat(TEXTS))
     untranslated = {
         key: text
         for key, text in flat(load(path))
-        if text == english[key] and text not in SAME[path.stem]
+        if text == english[key] and text not in SAME_AS_ENGLISH[path.stem]
     }
     assert not untranslated
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NON_ENGLISH_FILES, ids=lambda path: path.stem)
 def test_json_is_indented_and_keys_are_in_the_order_of_english(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     texts = load(path)

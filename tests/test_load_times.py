@@ -134,9 +134,9 @@ async def test_record_order_and_unit_of_the_period_do_not_change_the_starts(
 async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
     """Dates in UTC have the same error as the clock.
 
-    The simulated meter subtracts an offset from the time of its clock. The offset is
-    the difference between this clock and UTC, rounded to 15 min. The rounding removes
-    the error from the offset.
+    For a date in UTC, the simulated meter subtracts an offset from the time of its
+    clock. The offset is the difference between this clock and UTC, rounded to 15 min.
+    The rounding removes the error from the offset, but not from the date.
     """
     # The wrong clock displays 06:00 at the start.
     start = timestamp("2026-01-14T06:00", PARIS) - error
@@ -152,11 +152,11 @@ async def test_curve_of_a_wrong_clock_has_the_true_starts(error: int) -> None:
 async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_starts(
     error: int, zone: tzinfo
 ) -> None:
-    """Dates in UTC are right.
+    """Dates in UTC are right, although the clock is wrong.
 
-    The simulated meter subtracts an offset from the time of its clock. The offset is
-    the difference between this clock and UTC, rounded to 15 min. The offset contains
-    the error of an hour.
+    For a date in UTC, the simulated meter subtracts an offset from the time of its
+    clock. The offset is the difference between this clock and UTC, rounded to 15 min.
+    It contains the error of an hour, so the subtraction removes this error.
     """
     load = RecordedLoad(timestamp("2026-07-14T06:00", zone), zone, 900, error)
     load.run(4 * HOUR + 450)
@@ -268,8 +268,9 @@ def possible_date_is_end(curve: LoadCurve, displayed: datetime) -> list[bool]:
     return [each.date_is_end for each in found]
 
 
-# The date of the newest record is 12:00, so its period of 30 min ends at 12:00 or at
-# 12:30. The next period ends at 12:30 or at 13:00. The tolerance is a minute.
+# The newest record has the date 12:00, and a period of 30 min. If the date is the end
+# of the period, the curve must be read from 12:00 to 12:30. If the date is the start,
+# the curve must be read from 12:30 to 13:00. The tolerance is a minute.
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
@@ -327,9 +328,9 @@ def test_curve_with_a_period_of_one_second_has_both_meanings() -> None:
     assert possible_date_is_end(curve_of([NOON], second), NOON) == [True, False]
 
 
-def in_zone(starts: Iterable[float], zone: tzinfo) -> list[datetime]:
-    """Return what a local clock displays at each of `starts`."""
-    return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in starts]
+def local_dates(times: Iterable[float], zone: tzinfo) -> list[datetime]:
+    """Return the date and time that a local clock displays at each of `times`."""
+    return [datetime.fromtimestamp(each, zone).replace(tzinfo=None) for each in times]
 
 
 def quarters(begin: float, count: int) -> list[float]:
@@ -342,16 +343,16 @@ def local_meaning(starts: Sequence[float], zone: tzinfo) -> LoadTimes:
 
     The records are read in the middle of the period after the last record.
     """
-    curve = curve_of(in_zone(starts, zone), QUARTER)
+    curve = curve_of(local_dates(starts, zone), QUARTER)
     now = max(starts) + 1.5 * 900
-    (displayed,) = in_zone([now], zone)
+    (displayed,) = local_dates([now], zone)
     (found,) = possible_times(curve, displayed, now, zone)
     return found
 
 
 def by_date(starts: Iterable[float], zone: tzinfo) -> list[float]:
     """Return `starts` in the order of the dates that a local clock displays."""
-    return sorted(starts, key=lambda begin: in_zone([begin], zone))
+    return sorted(starts, key=lambda begin: local_dates([begin], zone))
 
 
 def test_two_changes_that_the_dates_show_are_followed() -> None:
@@ -450,14 +451,14 @@ def test_period_that_ends_at_the_change_has_the_changed_date(minutes: int) -> No
     step = period.total_seconds()
     ends = [at(datetime(2026, 3, 29, 1)) + index * step for index in range(-6, 6)]  # noqa: DTZ001
     now = ends[-1] + step / 2
-    curve = curve_of(in_zone(ends, PARIS), period)
-    (found,) = possible_times(curve, in_zone([now], PARIS)[0], now, PARIS)
+    curve = curve_of(local_dates(ends, PARIS), period)
+    (found,) = possible_times(curve, local_dates([now], PARIS)[0], now, PARIS)
     assert found.starts == [end - step for end in ends]
     assert (found.date_is_end, found.follows_zone) == (True, True)
 
 
 def test_curve_that_begins_with_a_change_does_not_show_the_change() -> None:
-    """The clock does not follow the change. The second hourly record is missing."""
+    """The clock does not follow the change. The record of 03:00 is missing."""
     hours = (2, 4, 5)
     dates = [datetime(2026, 3, 29, hour) for hour in hours]  # noqa: DTZ001
     displayed = datetime(2026, 3, 29, 6, 30)  # noqa: DTZ001

@@ -197,7 +197,7 @@ async def test_other_serial_number_in_one_response_is_not_reported(
 
 
 @pytest.mark.parametrize("word", [0xFFFF, 0])
-async def test_unavailable_serial_number_is_not_another_meter(
+async def test_unavailable_serial_number_is_not_taken_for_another_meter(
     memory_bus: MemoryBus, meter: SimulatedMeter, word: int
 ) -> None:
     library_meter = await async_meter(memory_bus)
@@ -288,8 +288,9 @@ async def test_zero_power_after_an_unavailable_power_is_confirmed(
 ) -> None:
     library_meter = await async_meter(memory_bus)
     # In a signed field, 0x7FFF_FFFF means "not available". In the unsigned field of the
-    # apparent power, 0x7FFF_FFFF is a number beyond the limits. Because of this number,
-    # the power is accepted without a read of the measurements.
+    # apparent power, 0x7FFF_FFFF is a number other than 0. So the library accepts the
+    # block without a read of the measurements. The number is beyond the limits, so the
+    # apparent power is not available, either.
     meter.override = {each: 0xFFFF if each % 2 else 0x7FFF for each in POWER_REGISTERS}
     reading = await library_meter.async_read("power")
     assert set(reading.values.values()) == {None}
@@ -533,7 +534,7 @@ async def test_changed_transformer_contradicts_the_profile(
     assert library_meter.contradicts_profile == contradicts
 
 
-async def test_transformer_that_is_set_later_contradicts_the_profile(
+async def test_transformer_set_after_the_profile_was_taken_contradicts_it(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.model = "Countis E43"

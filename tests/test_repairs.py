@@ -48,8 +48,8 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# s between two readings. If a counter jumps, its new level is accepted when it has
-# lasted for 60 s. Each pause adds at most 15 s to this time, so 14 s count in full.
+# Seconds between two readings. If a counter jumps, its new level is accepted when it
+# has lasted for 60 s. At most 15 s of each pause count, so 14 s count in full.
 READING_PAUSE = 14
 
 # Virtual s in which the poller verifies the identity of another meter 20 times.
@@ -221,7 +221,7 @@ async def test_issue_is_deleted_when_the_unit_id_of_the_meter_is_reconfigured(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter, second_meter: Meter
 ) -> None:
     await replaced_meter_issue(hass, entry, meter)
-    second_meter.serial = (0x1438, 0x0120, 1)  # the expected meter is at unit ID 2
+    second_meter.serial = (0x1438, 0x0120, 1)  # the expected meter is now at unit ID 2
     form = await hass.config_entries.subentries.async_init(
         (entry.entry_id, SUBENTRY_METER),
         context={
@@ -522,7 +522,7 @@ async def test_issue_of_a_meter_is_deleted_when_no_meter_of_its_bus_responds(
     await until(lambda: issues(hass))
     assert only_issue(hass).translation_key == "meter_offline"
     line.cut = True
-    # The issue of the meter is deleted, or the issue of the bus has replaced it.
+    # Wait until the issue of the meter is deleted, or the issue of the bus replaces it.
     await until(
         lambda: len(issues(hass)) != 1 or only_issue(hass).issue_id[:3] == "bus"
     )

@@ -55,8 +55,8 @@ def world(
 ) -> World:
     """Return a world: one meter, and Home Assistant.
 
-    `seed` determines the meter and the mishaps. The test sets all clocks. The mark
-    `real_time` of the test only turns off `VirtualLoop`.
+    `seed` determines the meter and the mishaps. The tests set all clocks themselves, so
+    they turn off `VirtualLoop` with the mark `real_time`.
     """
     random = Random(seed)  # noqa: S311
     true_time = Clock()

@@ -73,7 +73,7 @@ async def test_tariff_does_not_change_while_the_schedule_is_unavailable(
     assert take_selected_tariffs(calls) == []
 
 
-async def test_tariff_is_selected_later_if_the_meter_is_offline_at_a_change(
+async def test_tariff_is_selected_after_the_meter_was_offline_at_a_schedule_change(
     hass: HomeAssistant, calls: list[ServiceCall]
 ) -> None:
     await set_state(hass, "select.tariff", "unavailable")
@@ -133,7 +133,7 @@ async def test_manually_selected_tariff_stays_until_the_schedule_changes(
     assert take_selected_tariffs(calls) == ["1"]
 
 
-async def test_tariff_is_selected_at_start_if_home_assistant_was_off_at_a_change(
+async def test_tariff_is_selected_at_the_start_of_home_assistant(
     hass: HomeAssistant, automate: Automate
 ) -> None:
     calls = record_calls(hass, SELECT)

@@ -31,13 +31,14 @@ from .visitor import HOUR_OF_THE_DAY, Visitor, full_hour, visit
 
 HOUR = timedelta(hours=1)
 NOON = 12  # local hour of the solar noon
-# The local times of the last reading before the outage, and of the first one after it.
+# Time from local midnight to the last reading before the outage, and to the first one
+# after it.
 BEGIN = timedelta(hours=5, minutes=40)
 END = timedelta(hours=13, minutes=20)
 STATISTIC_IDS = {
     key: f"sensor.countis_e33_1_{key}" for key in ("energy_consumed", "energy_produced")
 }
-"""By counter of the meter."""
+"""The statistic ID of each counter, by the key of its entity."""
 LOAD_CURVE_RECORDS = 144  # one day in periods of 10 minutes
 GRAPH_HEIGHT = 480  # pixels, for the graph of a day
 TOLERANCE = 0.1  # as a fraction of the energy of an hour
@@ -92,8 +93,8 @@ async def test_repair_moves_the_energy_of_a_gap_to_its_hours(
     with line_in_thread(Line([meter], link=tmp_path / "line")) as line:
         entry = await async_bus_entry(str(line.port), 9600, 1)  # 9600 baud, one meter
         config = tmp_path / "config"
-        # The entry stays disabled until the past is imported. So the gap is not
-        # proposed earlier.
+        # The entry is disabled until the past is imported. Otherwise the gap could be
+        # proposed before the import.
         store_entries(config, entry | {"disabled_by": "user"})
         store_gap(config, entry["subentries"][0]["subentry_id"], gap)
         async with run_home_assistant(tmp_path, free_port(0)) as hass:
@@ -142,12 +143,12 @@ async def fill_and_restore(
 
     The action `fill_gap` restores them, with its option `restore`.
     """
-    before = await changes(hass, hour)
+    before = await hourly_energies(hass, hour)
     zone = ZoneInfo(await zone_of(hass))
     begin, end = (
         datetime.fromtimestamp(at, zone) for at in (past.outage.start, past.outage.stop)
     )
-    # The hour in which the gap ends contains the energy of the whole gap, in kWh.
+    # kWh; the hour in which the gap ends contains the energy of the whole gap.
     assert before["energy_consumed"][end.replace(minute=0)] > 5
     await picture_of_graph(frontend, "gap-before")
 
@@ -166,7 +167,7 @@ async def fill_and_restore(
     )
     await expect(frontend.step("create-entry")).to_be_visible()
 
-    filled = await changes(hass, hour)
+    filled = await hourly_energies(hass, hour)
     for key in STATISTIC_IDS:
         assert sum(filled[key].values()) == pytest.approx(sum(before[key].values()))
     for start, energy in filled["energy_consumed"].items():
@@ -184,7 +185,7 @@ async def fill_and_restore(
         restore=True,
     )
     await expect(response).to_contain_text("meters")
-    restored = await changes(hass, hour)
+    restored = await hourly_energies(hass, hour)
     for key in STATISTIC_IDS:
         # An hour that had no row before the repair has a row without energy now.
         energies = {start: kwh for start, kwh in restored[key].items() if kwh}
@@ -197,7 +198,7 @@ async def zone_of(hass: HomeAssistant) -> str:
     return str((await hass.command(type="get_config"))["time_zone"])
 
 
-async def changes(
+async def hourly_energies(
     hass: HomeAssistant, end: datetime
 ) -> dict[str, dict[datetime, float]]:
     """Return the energy in kWh of each hour of the day until `end`, by counter.

@@ -108,7 +108,7 @@ def test_scan_of_a_bus_without_a_meter_says_what_to_check() -> None:
         "No meter was found: only the selected unit IDs and line settings were tried."
         " Omit the options to try all. Also check the two wires"
     ) in errors
-    # In s; the suggestion is twice the timeout of the scan, but at least 1 s.
+    # The suggested timeout is twice the timeout of the scan, but at least 1 s.
     assert errors.endswith("more time (countis scan --timeout 1).\n")
 
 
@@ -158,7 +158,7 @@ def test_bus_behind_a_gateway_is_scanned_without_line_settings(meter: Meter) -> 
 
 
 @pytest.mark.usefixtures("socket_enabled")
-def test_advice_of_a_scan_without_a_meter_names_the_gateway_first(
+def test_advice_names_the_gateway_first_if_the_scan_finds_no_meter(
     meter: Meter,
 ) -> None:
     line = Line([meter], baudrate=921_600, response_delay=0.001)

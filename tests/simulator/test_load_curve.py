@@ -22,7 +22,7 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 START_DATE = int(START - YEAR_2000)
 
 type Row = tuple[int, int, int]
-"""Date in s since 2000-01-01, 1 (incomplete) or 0 (complete period), mean power.
+"""Date in s since 2000-01-01; 1 if the period is incomplete, else 0; mean power.
 
 By default, the mean power is in W.
 """
@@ -41,7 +41,7 @@ def meter(clock: Clock) -> Meter:
     return Meter(true_time=clock, load=Constant())
 
 
-def filled(clock: Clock, count: int, **options: Any) -> Meter:
+def meter_with_records(clock: Clock, count: int, **options: Any) -> Meter:
     """Return a meter that has recorded `count` periods of 1300 W, 1301 W, ..."""
     meter = Meter(true_time=clock, load_curve=LoadCurve(**options))
     for index in range(count):
@@ -134,21 +134,21 @@ def test_period_in_progress_is_not_recorded(meter: Meter, clock: Clock) -> None:
 
 @pytest.mark.parametrize("count", [28, 29, 30, 58, 70])
 def test_next_block_continues_after_29_records(clock: Clock, count: int) -> None:
-    curve = curve_of(filled(clock, count))
+    curve = curve_of(meter_with_records(clock, count))
     assert curve == [
         (START_DATE + (index + 1) * PERIOD, 0, 1300 + index) for index in range(count)
     ]
 
 
 def test_block_after_the_last_is_empty(clock: Clock) -> None:
-    meter = filled(clock, 3)
+    meter = meter_with_records(clock, 3)
     for _ in range(2):
         assert meter.write(COMMAND, [NEXT_BLOCK]) is None
         assert header_of(meter)[0] == 0
 
 
 def test_period_that_ends_during_a_readout_does_not_move_blocks(clock: Clock) -> None:
-    meter = filled(clock, 40, order="newest first")
+    meter = meter_with_records(clock, 40, order="newest first")
     meter.write(COMMAND, [RESET_POINTER])
     clock.seconds += PERIOD
     meter.write(COMMAND, [NEXT_BLOCK])
@@ -158,7 +158,7 @@ def test_period_that_ends_during_a_readout_does_not_move_blocks(clock: Clock) ->
 
 
 def test_oldest_records_are_dropped_beyond_depth(clock: Clock) -> None:
-    curve = curve_of(filled(clock, 12, depth=5))
+    curve = curve_of(meter_with_records(clock, 12, depth=5))
     assert [value for _, _, value in curve] == [1307, 1308, 1309, 1310, 1311]
 
 
@@ -180,7 +180,7 @@ def test_record_of_meter_that_starts_within_period_is_incomplete() -> None:
     assert curve_of(meter)[1:] == [(START_DATE + 2 * PERIOD, 0, 1300)]
 
 
-def test_records_around_a_changed_clock_are_incomplete(
+def test_clock_change_to_another_period_makes_both_records_incomplete(
     meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 200
@@ -195,7 +195,7 @@ def test_records_around_a_changed_clock_are_incomplete(
     ]
 
 
-def test_energy_before_a_changed_clock_is_recorded_in_the_old_time(
+def test_energy_before_a_clock_change_is_recorded_at_the_old_time(
     meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += PERIOD  # the meter has not counted this period yet
@@ -203,7 +203,7 @@ def test_energy_before_a_changed_clock_is_recorded_in_the_old_time(
     assert curve_of(meter) == [(START_DATE + PERIOD, 0, 1300)]
 
 
-def test_record_of_period_with_adjusted_clock_is_incomplete(
+def test_clock_change_within_a_period_makes_its_record_incomplete(
     meter: Meter, clock: Clock
 ) -> None:
     clock.seconds += 200
@@ -224,24 +224,26 @@ def test_period_follows_its_setting(meter: Meter, clock: Clock) -> None:
 
 
 def test_period_in_minutes_is_in_header(clock: Clock) -> None:
-    meter = filled(clock, 2, period_unit="min")
+    meter = meter_with_records(clock, 2, period_unit="min")
     assert header_of(meter)[2] == 10
     assert curve_of(meter)[0][0] == START_DATE + PERIOD
 
 
 def test_date_is_start_of_period_if_selected(clock: Clock) -> None:
-    dates = [date for date, _, _ in curve_of(filled(clock, 2, stamp="start"))]
+    dates = [
+        date for date, _, _ in curve_of(meter_with_records(clock, 2, stamp="start"))
+    ]
     assert dates == [START_DATE, START_DATE + PERIOD]
 
 
 def test_newest_record_is_first_if_selected(clock: Clock) -> None:
-    curve = curve_of(filled(clock, 31, order="newest first"))
+    curve = curve_of(meter_with_records(clock, 31, order="newest first"))
     assert [value for _, _, value in curve] == [*range(1330, 1299, -1)]
 
 
 @pytest.mark.parametrize(("time_base", "hours"), [("local", 2), ("utc", 0)])
 def test_date_is_local_time_or_utc(clock: Clock, time_base: Any, hours: int) -> None:
-    meter = filled(clock, 0, time_base=time_base)
+    meter = meter_with_records(clock, 0, time_base=time_base)
     meter.load = Constant()
     # Set the meter's clock to two hours and 30 s ahead of UTC. So the first 30 s of the
     # first period are missing.
@@ -289,12 +291,12 @@ def test_value_excludes_transformer_ratio(meter: Meter, clock: Clock) -> None:
 
 def test_recorded_past_of_a_load_equals_measured_records() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
-    early, late = Clock(START), Clock(START + 3 * PERIOD + 5)
-    measuring = Meter(true_time=early, load=load)
-    early.seconds = late.seconds
-    meter = Meter(true_time=late, load=load)
-    meter.record_past(3)
-    assert curve_of(meter) == curve_of(measuring)
+    clock = Clock(START)
+    measuring_meter = Meter(true_time=clock, load=load)
+    clock.seconds += 3 * PERIOD + 5
+    new_meter = Meter(true_time=clock, load=load)
+    new_meter.record_past(3)
+    assert curve_of(new_meter) == curve_of(measuring_meter)
 
 
 def test_period_in_which_meter_starts_is_complete_after_recorded_past() -> None:

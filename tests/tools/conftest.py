@@ -10,7 +10,7 @@ from tools.demo.bus import histories_before
 from tools.demo.history import Past
 
 # Times on a Friday, in s since 1970: the solar noon, and the present time of the tests.
-# `NOW` is in the middle of an hour, and the statistics end at the start of this hour.
+# `NOW` is within an hour. The statistics end at the start of this hour.
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())
 NOW = int(datetime(2026, 11, 20, 16, 47, 13, tzinfo=UTC).timestamp())
 # In s since 1970: an outage in which the tariff changes and the roof starts to produce.

@@ -53,13 +53,16 @@ def test_readings_of_the_gap_agree_with_the_statistics(house_with_outage: Past) 
         starts = [datetime.fromisoformat(row["start"]).timestamp() for row in rows]
         index = starts.index(begin // HOUR_SECONDS * HOUR_SECONDS)
         assert before == rows[index]["state"]
-        # The next row is that of the hour in which the outage ends. It also contains
-        # the energy that is counted in this hour after the outage.
-        since_end = house_with_outage.energy(
+        # The full hours of the outage have no rows. So the next row is that of the hour
+        # in which the outage ends. This row also contains the energy that is counted
+        # after the outage.
+        energy_since_end = house_with_outage.energy(
             key, OUTAGE.stop, int(starts[index + 1]) + HOUR_SECONDS
         )
         # Both values are rounded to 0.01 kWh.
-        assert after == pytest.approx(rows[index + 1]["state"] - since_end, abs=0.011)
+        assert after == pytest.approx(
+            rows[index + 1]["state"] - energy_since_end, abs=0.011
+        )
         assert end == OUTAGE.stop
 
 
