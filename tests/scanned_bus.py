@@ -81,7 +81,8 @@ class ScannedMeter:
     requests_needed: int = 0
     """Number of consecutive requests with the same settings before the first response.
 
-    A meter in AUTO mode needs these requests, to any unit ID, to adapt to the settings.
+    With these requests, a meter in AUTO mode adapts to the settings. Their unit IDs do
+    not matter.
     """
 
 
@@ -154,7 +155,7 @@ class ScannedClient:
     async def read_holding_registers(self, address: int, count: int) -> list[int]:
         """Return the words of a meter. If no meter responds, wait for ever.
 
-        Raises the next error of `ScannedBus.errors`, if there is one, and
+        Raises the next error of `ScannedBus.errors`, if any. Raises
         `ModbusExceptionError` if the meter refuses the read.
         """
         bus = self.bus
@@ -179,7 +180,7 @@ class ScannedClient:
         raise AssertionError  # never reached
 
     def _is_understood_by(self, scanned: ScannedMeter) -> bool:
-        """Return whether a meter has the unit ID, and understands the settings."""
+        """Return whether a meter has the unit ID, and understands the last request."""
         if (
             self.settings not in scanned.settings
             or self.unit_id != scanned.meter.unit_id

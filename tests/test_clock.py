@@ -53,8 +53,8 @@ def test_invalid_clock_has_neither_time_nor_offset(words: Words) -> None:
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
+        # The clock shows whole seconds. If it shows 30 s, it is at 30.5 s on average.
         (LOCAL_TIME, 0),
-        # The clock shows whole seconds, so 30 s means 30.5 s on average.
         (LOCAL_TIME.replace(microsecond=990_000), 0),
         (LOCAL_TIME.replace(second=29, microsecond=400_000), 1),
         (LOCAL_TIME.replace(second=31, microsecond=100_000), -1),

@@ -226,7 +226,8 @@ async def test_setting_the_clock_holds_the_bus_until_the_read_back(
     add_meter: AddMeter,
     line: Line,
 ) -> None:
-    # Requests to a second meter could come between the write and the read-back.
+    # If the command released the bus lock after the write, the poller could read the
+    # second meter before the read-back.
     await add_meter(unit_id=2)
     await enable(hass, entry, "set_clock")
     line.requests.clear()
@@ -316,7 +317,7 @@ async def test_energies_of_days_and_months_are_read_from_the_meter(
     assert state(hass, "energy_produced_this_month") == "0"
     found = hass.states.get(entity_id(hass, "energy_consumed_today"))
     assert found is not None
-    # Statistics of this sensor would repeat those of the total counter.
+    # No state class, because statistics would repeat those of the total counter.
     assert "state_class" not in found.attributes
 
 
@@ -353,7 +354,7 @@ async def test_meter_with_current_transformers_shows_their_ratio(
     assert state(hass, "ct_ratio") == "50.0"
 
 
-async def test_direct_meter_has_no_transformer_ratio(
+async def test_meter_without_current_transformers_shows_no_ratio(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
     entry: CountisConfigEntry,
@@ -365,7 +366,7 @@ async def test_direct_meter_has_no_transformer_ratio(
 # -- phases ------------------------------------------------------------------------
 
 
-async def test_phase_is_present_above_150_v_and_absent_up_to_145_v(
+async def test_phase_is_present_above_150_v_until_the_voltage_falls_to_145_v(
     hass: HomeAssistant, entry: CountisConfigEntry, meter: Meter
 ) -> None:
     seen = []

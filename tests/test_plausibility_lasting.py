@@ -1,6 +1,6 @@
 """Acceptance of an implausible counter level that lasts or is confirmed.
 
-Where a test calls `rejected` without `assert`, the check accepts the reading.
+If a test calls `rejected` without `assert`, the check accepts the reading.
 """
 
 import pytest
@@ -24,12 +24,12 @@ def counters() -> CheckedCounters:
     return accepted_counters()
 
 
-def corrections_after_70_s(
+def corrections_after_a_minute(
     counters: CheckedCounters, **readings: float | None
 ) -> tuple[Correction, ...]:
-    """Return the corrections after a level was read every 10 s for 70 s.
+    """Return the corrections after a level has lasted for 60 s.
 
-    From the first to the last of the seven readings, the level has lasted for 60 s.
+    The level is read seven times, every 10 s. Only the last reading has corrections.
     """
     corrections = counters.corrections(10, HIGH_RESOLUTION, **readings)
     for _ in range(6):
@@ -92,11 +92,11 @@ def test_held_counter_at_a_new_level_is_accepted_after_a_minute() -> None:
     counters.rejected(energy_consumed=500.0, energy_produced=50.0)
     # The total fell, so it is held: it keeps its value while `PRODUCED` is accepted.
     level = {"energy_consumed": 0.0, "energy_produced": 900.0}
-    corrections = corrections_after_70_s(counters, **level)
+    corrections = corrections_after_a_minute(counters, **level)
     assert corrections == (Correction(PRODUCED, 50.0, 900.0),)
     assert counters.value() == 500
     level["energy_consumed"] = 700.0
-    assert corrections_after_70_s(counters, **level) == (
+    assert corrections_after_a_minute(counters, **level) == (
         Correction(TOTAL, 500.0, 700.0),
     )
 
@@ -141,7 +141,7 @@ def test_corrections_name_only_the_counters_with_an_implausible_reading() -> Non
     counters.rejected(energy_consumed=999_999.99, energy_produced=50, energy_reactive=7)
     # One register rolls over. Then another register jumps to 90 kWh.
     counters.rejected(60, energy_consumed=0.5, energy_produced=50, energy_reactive=7)
-    assert corrections_after_70_s(
+    assert corrections_after_a_minute(
         counters, energy_consumed=0.7, energy_produced=90, energy_reactive=7.01
     ) == (Correction(PRODUCED, accepted=50, found=90),)
     assert counters.check.values == {
@@ -184,11 +184,12 @@ def test_correction_keeps_the_rollover_offset(reading: float, value: float) -> N
     assert counters.value() == value + 0.5
 
 
-def test_confirmed_fall_below_nine_tenths_drops_the_rollover_offset() -> None:
+def test_confirmed_fall_of_the_register_by_over_10_percent_drops_the_offset() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=999_999.99)
     counters.rejected(60, energy_consumed=0.5)
     counters.rejected(86_400 * 365, energy_consumed=200_000)
+    # The offset is 1 000 000 kWh, so the register is at 200 000 kWh.
     assert counters.value() == 1_200_000
     counters.check.confirm("block")
     assert confirmed_corrections(counters, energy_consumed=5.5) == (
@@ -199,7 +200,7 @@ def test_confirmed_fall_below_nine_tenths_drops_the_rollover_offset() -> None:
 def test_reported_rollover_is_accepted_if_register_was_not_nearly_full(
     counters: CheckedCounters,
 ) -> None:
-    counters.check.overflows = {TOTAL: 3}
+    counters.check.overflows = {TOTAL: 3}  # rollovers that the meter reports
     assert not counters.rejected(60, energy_consumed=501)
     # In 90 days at 4770 kW, the meter counts more than 10 000 000 kWh.
     counters.check.limits = Limits.of_transformer(5000)
@@ -242,7 +243,7 @@ def test_partial_counter_that_fell_with_the_total_is_rejected(
 def test_lower_level_of_a_partial_counter_is_accepted_if_the_level_lasts(
     counters: CheckedCounters,
 ) -> None:
-    assert corrections_after_70_s(
+    assert corrections_after_a_minute(
         counters, energy_consumed=500, partial_energy_consumed=20
     ) == (Correction(PARTIAL, accepted=50, found=20),)
 
@@ -272,7 +273,7 @@ def test_confirmation_applies_only_to_the_confirmed_level(
     assert counters.value() == 500
 
 
-def test_partial_counter_that_fell_with_the_total_may_not_rise_alone() -> None:
+def test_rise_of_a_partial_counter_that_fell_with_the_total_is_rejected() -> None:
     counters = CheckedCounters()
     counters.rejected(
         energy_consumed=500, energy_produced=7, partial_energy_consumed=50
@@ -294,7 +295,7 @@ def test_tariff_counter_that_fell_to_0_is_rejected_even_if_another_is_not_0() ->
     assert counters.check.values == {"tariff_1_energy": 500, "tariff_2_energy": 50}
 
 
-def test_counter_at_0_may_rise_after_all_counters_read_0_for_100_s() -> None:
+def test_rise_from_0_is_accepted_after_all_counters_read_0_for_100_s() -> None:
     counters = CheckedCounters()
     counters.rejected(energy_consumed=500.0, energy_produced=0.0)
     for _ in range(100):

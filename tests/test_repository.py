@@ -39,7 +39,7 @@ def test_oldest_supported_home_assistant_is_tested() -> None:
     assert tested.rpartition(".")[0] == oldest.rpartition(".")[0]
 
 
-def test_modbus_packages_have_the_versions_of_home_assistant() -> None:
+def test_modbus_packages_have_the_versions_that_home_assistant_requires() -> None:
     required = {
         match[1]: match[3]
         for requirement in load(CORE / "modbus" / "manifest.json")["requirements"]
@@ -49,7 +49,7 @@ def test_modbus_packages_have_the_versions_of_home_assistant() -> None:
     assert {package: version(package) for package in required} == required
 
 
-def test_workflow_tests_each_version_with_a_requirements_file() -> None:
+def test_workflow_tests_each_version_that_has_a_requirements_file() -> None:
     prefix = "requirements_test"
     # `requirements_test.txt` is for the oldest version, which is "" in the workflow.
     versions = {

@@ -293,7 +293,7 @@ async def test_single_meter_of_a_bus_is_written_without_a_broadcast(
     assert writes_on(line) == [tariff_write(1, 2)]
 
 
-async def test_targeted_entity_selects_only_its_meter(
+async def test_action_for_an_entity_sets_the_tariff_of_only_its_meter(
     hass: HomeAssistant,
     two_meters: CountisConfigEntry,
     line: Line,
@@ -304,7 +304,7 @@ async def test_targeted_entity_selects_only_its_meter(
     assert second_meter.counters.tariff == 1
 
 
-async def test_targeted_device_selects_only_its_meter(
+async def test_action_for_a_device_sets_the_tariff_of_only_its_meter(
     hass: HomeAssistant, two_meters: CountisConfigEntry, line: Line, meter: Meter
 ) -> None:
     await set_tariff(hass, 4, device_id=device_id(hass, SECOND_SERIAL))
@@ -312,7 +312,7 @@ async def test_targeted_device_selects_only_its_meter(
     assert meter.counters.tariff == 1
 
 
-async def test_targeted_area_selects_its_meters(
+async def test_action_for_an_area_sets_the_tariff_of_its_meters(
     hass: HomeAssistant,
     area_registry: ar.AreaRegistry,
     device_registry: dr.DeviceRegistry,
@@ -386,7 +386,7 @@ async def test_tariff_of_all_meters_is_set_by_one_broadcast_on_each_bus(
     await set_tariff(hass, 2)
     assert writes_on(line) == [tariff_write(BROADCAST, 2)]
     assert writes_on(second_line) == [tariff_write(BROADCAST, 2)]
-    # All meters of one bus, and one of the two meters of the other bus.
+    # The target is all meters of one bus, and one of two meters of the other bus.
     serials = (SERIAL, SECOND_SERIAL, THIRD_SERIAL)
     await set_tariff(hass, 3, device_id=[device_id(hass, each) for each in serials])
     assert writes_on(line)[1:] == [tariff_write(BROADCAST, 3)]

@@ -100,7 +100,7 @@ class YearMeter(SimulatedMeter):
     on_reset: Callable[[str], None] = lambda _counter: None
     """Called with the key of each counter that is reset, before its reset."""
     counted: dict[str, float] = field(default_factory=dict)
-    """In Wh by counter: the energy since the start. A reset does not change it."""
+    """In Wh by counter: the energy counted in the test. A reset does not change it."""
     unwrapped: dict[str, float] = field(default_factory=dict)
     """In Wh by counter: the value that its register would have without rollovers."""
     counted_until: float = 0
@@ -201,7 +201,7 @@ class World:
     monotonic: Clock
     """In s: the clock of the event loop. A wrong system time does not change it."""
     is_recorded: bool = False
-    """Whether a real recorder keeps all states, even in a power cut."""
+    """Whether a real recorder runs. It keeps all states, even after `kill`."""
     wall_offset: float = 0
     """In s: the error of the system clock."""
     fault: Callable[[Request], Fault] = lambda _request: Fault()
@@ -304,11 +304,11 @@ class World:
         """Record an error for each state that differs from its counter."""
         for counter in COUNTERS:
             truth, value = self.truth(counter), self.value(counter)
-            if not -ROUNDING <= truth - value <= STEP + self.lag + ROUNDING:
+            if not -ROUNDING <= truth - value <= STEP + self.lag_energy + ROUNDING:
                 self.error(f"{counter} shows {value} in place of {truth:.3f}")
 
     @property
-    def lag(self) -> float:
+    def lag_energy(self) -> float:
         """Return the most energy (kWh or kvarh) a counter counts in `LAG_SECONDS`."""
         phases = self.meter.load.phases(0)
         watts = sum(abs(phase.watts) + abs(phase.reactive) for phase in phases)
@@ -329,11 +329,11 @@ class World:
         accepted, found = self.value(counter), self.truth(counter)
         if abs(correction.accepted - accepted) > ROUNDING:
             self.error(f"{correction}, but the state was {accepted}")
-        if not -ROUNDING <= found - correction.found <= STEP + self.lag:
+        if not -ROUNDING <= found - correction.found <= STEP + self.lag_energy:
             self.error(f"{correction}, but the counter is {found}")
         if counter in TARIFFS and found < accepted:
             return  # reset by another device
-        if self.log[-1] != "restart_with_a_jump":
+        if self.log[-1] != "restart_after_clock_was_ahead":
             self.error(f"{correction}, but no clock was wrong")
 
     def rejected(self) -> object:
@@ -361,7 +361,7 @@ class World:
         self.memory_bus.requests.clear()
 
     async def poll(self, times: int, every: float = 1) -> None:
-        """Advance the clocks `times` times by `every` s, and let the poller read."""
+        """Advance the clocks in `times` steps of `every` s, and let the poller read."""
         for _ in range(times):
             await self.pass_time(every)
 
@@ -402,7 +402,7 @@ class World:
         """Cut the power of the machine: all unsaved data is lost."""
         disk = copy.deepcopy(self.storage)
         await self.stop()
-        # `stop` has saved the counters, so restore the files from before.
+        # `stop` has saved the counters, so restore the files from before `stop`.
         self.storage.clear()
         self.storage.update(disk)
         if self.is_recorded:
@@ -430,7 +430,7 @@ class World:
             self.restart,
             self.restart_without_clock,
             self.clock_jump,
-            self.restart_with_a_jump,
+            self.restart_after_clock_was_ahead,
             self.zeros,
             self.start_up,
             self.gap,
@@ -495,11 +495,11 @@ class World:
         self.wall_offset = 0
         await self.poll(5)
 
-    async def restart_with_a_jump(self) -> None:
+    async def restart_after_clock_was_ahead(self) -> None:
         """Save with a system clock that is ahead, and start with the right time.
 
-        The energy counted while Home Assistant is stopped is accepted after 10 min,
-        with a correction.
+        By the system clock, no time has passed. So the energy counted while Home
+        Assistant is stopped is accepted only after 10 min, with a correction.
         """
         self.wall_offset = self.random.choice((HOUR, 400 * DAY))
         await self.poll(10)
@@ -647,7 +647,7 @@ class World:
         await self.poll(5)
 
     async def exchanged_meter(self) -> None:
-        """Replace the meter while Home Assistant runs or is stopped, and undo this."""
+        """Replace the meter for a time, while Home Assistant runs or is stopped."""
         is_stopped = self.random.random() < 0.3
         if is_stopped:
             await self.stop()

@@ -34,7 +34,7 @@ async def test_exported_power_turns_the_load_on_after_5_minutes(
     await set_state(hass, "sensor.power", "-2010")
     await wait(290)
     assert take_calls(calls) == []
-    # Another value above the surplus does not restart the 5 minutes.
+    # A change to an even higher exported power does not restart the 5 minutes.
     await set_state(hass, "sensor.power", "-4000")
     await wait(10)
     assert take_calls(calls) == [ON]

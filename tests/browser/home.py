@@ -68,7 +68,7 @@ class Home:
 
     async def until_port_is_free(self) -> None:
         """Wait until Home Assistant has closed the port. An open port is locked."""
-        # In s. A scan takes about half a minute. A test may take 300 s.
+        # In s: longer than a scan (about 30 s), shorter than `TEST_TIMEOUT` (300 s).
         async with asyncio.timeout(120):
             while not is_free(self.port):
                 await asyncio.sleep(0.1)
@@ -184,7 +184,7 @@ class Home:
             if entry["platform"] == DOMAIN and entry["unique_id"] == unique_id
         )
 
-    async def use_for_energy(
+    async def set_up_energy_dashboard(
         self, grid: Mapping[str, str], solar: Mapping[str, str]
     ) -> None:
         """Set up the Energy dashboard with the meters of the grid and of the roof."""

@@ -85,7 +85,7 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
         async with run_home_assistant(tmp_path, port) as hass:
             home = replace(home, hass=hass)
             await async_wait_until_running(hass)
-            await home.use_for_energy(at_grid, at_roof)
+            await home.set_up_energy_dashboard(at_grid, at_roof)
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await read_issue(frontend, issues[fell])
                 # The recorder added the whole reading.

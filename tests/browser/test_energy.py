@@ -29,7 +29,7 @@ async def test_energy_dashboard_shows_the_metered_energy(
         solar["energy_produced"]: SUN,
     }
     await home.import_statistics(counted)
-    await home.use_for_energy(grid, solar)
+    await home.set_up_energy_dashboard(grid, solar)
     await frontend.open("/energy/electricity")
     await expect(frontend.page.locator("ha-chart-base canvas").first).to_be_visible()
     totals = frontend.page.locator("hui-energy-sources-table-card")

@@ -1,7 +1,7 @@
 """Draws the pictures of docs/command-line.md: python -m tests.cli.pictures.
 
-The commands run in this process, on a simulated bus with noise and a meter that is
-offline. Look at the pictures before you commit them.
+The commands run in this process, on a simulated bus with noise. One unit ID has no
+meter, so it is shown as offline. Look at the pictures before you commit them.
 """
 
 import asyncio
@@ -45,11 +45,11 @@ from .common import ROOT
 FOLDER = ROOT / "docs" / "images"
 WIDTH = 80  # characters
 OFFLINE = 9  # unit ID without a meter
-MINUTES = 10  # of the plot
+PLOT_MINUTES = 10  # duration that the plot of `watch` shows
 SCANNED_PART = 0.15  # part of the scan that is done when its picture is drawn
 SHOWN_PORT = "/dev/ttyUSB0"  # in pictures, in place of the path of the simulated port
 
-# The colours of a dark terminal, also for a page in light mode.
+# The colours of a dark terminal. A page in light mode shows the same pictures.
 THEME = TerminalTheme(
     (24, 26, 31),
     (214, 216, 222),
@@ -82,6 +82,7 @@ class PictureOutput(Output):
     @contextmanager
     def progress(self) -> Iterator[ProgressDisplay]:
         """Yield a progress bar that is drawn after a part of the scan."""
+        # The bar needs a terminal. `show` draws the bar, so this console is not shown.
         yield PictureProgress(Console(file=io.StringIO(), force_terminal=True))
 
 
@@ -135,9 +136,9 @@ async def async_draw_watch(line: Line) -> None:
     """Draw the screen of `watch`, with the power of the last minutes."""
     port = Connection("port", line.port)
     async with port.open(LineSettings(9600, "N", 2)) as opened:
-        monitor = Monitor(opened, port, [*line.meters, OFFLINE], MINUTES, {})
+        monitor = Monitor(opened, port, [*line.meters, OFFLINE], PLOT_MINUTES, {})
         polling = asyncio.create_task(monitor.async_run())
-        screen = WatchApp(monitor, f"{SHOWN_PORT}, 9600 baud, 8N2", MINUTES)
+        screen = WatchApp(monitor, f"{SHOWN_PORT}, 9600 baud, 8N2", PLOT_MINUTES)
         async with screen.run_test(size=(110, 32)) as pilot:  # characters
             # Wait until each meter has values or is offline.
             while any(
@@ -156,7 +157,7 @@ async def async_draw_watch(line: Line) -> None:
 def past_power(meter: Meter) -> Iterator[Power]:
     """Yield the power of a simulated meter in each second of the plot."""
     now = int(time.time())
-    for second in range(now - 60 * MINUTES, now):
+    for second in range(now - 60 * PLOT_MINUTES, now):
         phases = meter.load.phases(second)
         # The registers of a meter contain the power in steps of 10 W.
         yield Power(second, tuple(round(phase.watts, -1) for phase in phases))

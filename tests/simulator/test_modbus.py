@@ -12,7 +12,7 @@ from simulator.modbus import respond, with_crc
     ("request_frame", "response"),
     [
         ("03 c354 0001", "03 02 0064"),
-        ("03 c350 0000", "83 03"),  # no register
+        ("03 c350 0000", "83 03"),  # 0 registers
         ("03 c350 007e", "83 03"),  # 126 registers, Modbus allows 125
         ("03 c354 0001 00", "83 03"),  # too long
         ("03 c354 00", "83 03"),  # too short, as is the next
@@ -23,7 +23,7 @@ from simulator.modbus import respond, with_crc
         ("10 9e21 0001", "90 03"),  # too short, as is the next
         ("10 9e21 0001 02 00", "90 03"),
         ("10 9e21 0001 04 0002", "90 03"),  # wrong byte count
-        ("10 9e21 0000 00", "90 03"),  # no register
+        ("10 9e21 0000 00", "90 03"),  # 0 registers
         ("04 c354 0001", "84 01"),
         ("41 10ff ffff", "c1 01"),
     ],
@@ -56,7 +56,9 @@ def test_crc_is_sent_low_byte_first() -> None:
         *("no meter", "offline meter", "broadcast read", "broadcast write"),
     ],
 )
-def test_no_response_to_invalid_frame_offline_meter_or_broadcast(frame: bytes) -> None:
+def test_invalid_frame_and_broadcast_and_offline_meter_have_no_response(
+    frame: bytes,
+) -> None:
     meters = {1: Meter(), 3: Meter(unit_id=3, offline=True)}
     assert respond(meters, frame) == b""
 

@@ -88,14 +88,14 @@ def test_roof_produces_only_by_day(roof: Past) -> None:
 def test_house_consumes_more_at_a_weekend() -> None:
     # The third meter is that of a house without a solar roof.
     load = load_at([1, 2, 3], 2, NOON, lifelike=True)
-    by_is_weekend: dict[bool, list[float]] = {True: [], False: []}
+    by_weekend: dict[bool, list[float]] = {True: [], False: []}
     for days in range(DAYS):
         noon = NOON - days * 24 * HOUR_SECONDS
         samples = sampled(load, NOON, noon - 3 * HOUR_SECONDS, noon + 4 * HOUR_SECONDS)
         energy = counted_energy(samples, COUNTERS["energy_consumed"])
         weekday = datetime.fromtimestamp(noon, UTC).weekday()
-        by_is_weekend[weekday >= 5].append(energy)
-    assert fmean(by_is_weekend[True]) > 1.2 * fmean(by_is_weekend[False])
+        by_weekend[weekday >= 5].append(energy)
+    assert fmean(by_weekend[True]) > 1.2 * fmean(by_weekend[False])
 
 
 def test_tariffs_add_up_to_the_consumed_energy(house: Past) -> None:
@@ -150,8 +150,8 @@ def test_hour_in_which_an_outage_ends_contains_the_energy_of_the_outage(
     assert len(FULL_HOURS) == 6  # 02:00 to 08:00 UTC
     assert always_read.keys() - rows.keys() == set(FULL_HOURS)
     begin = rows.pop(BEGIN_HOUR)
-    # All other rows are the same as without the outage. So the hour in which
-    # the outage ends contains the energy of the whole outage.
+    # All other rows are the same as without the outage. So the sum of the first row
+    # after the gap contains the energy of the whole outage.
     assert rows.items() <= always_read.items()
     until_begin = house.energy(key, BEGIN_HOUR, OUTAGE.start)
     before = always_read[BEGIN_HOUR - HOUR_SECONDS]
@@ -207,7 +207,7 @@ def with_a_gap(rows: Rows) -> Rows:
     return [row for row in rows if row["start"] != 7]
 
 
-async def test_only_the_expected_gap_is_no_problem() -> None:
+async def test_statistics_must_have_exactly_the_gap_of_the_outage() -> None:
     # `async_problems` compares gaps in ms since 1970. With one hour more, a second gap
     # does not make the statistics too short.
     rows = [
