@@ -1,6 +1,7 @@
 """A simulated meter that records a load whose power rises every 5 minutes.
 
-So the mean power of a record shows the true time of its period.
+Each power occurs in only one step. So the mean power of a record shows the true time of
+its period.
 """
 
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ from simulator.load import Phases
 
 from .memory_bus import MemoryBus, async_meter
 
-STEP_SECONDS = 300  # duration of each constant power
+STEP_SECONDS = 300  # duration of a step, in which the power is constant
 FIRST_WATTS = 100  # in the first step
 STEP_WATTS = 10  # rise from one step to the next
 JOULES_PER_KWH = 3_600_000
@@ -51,10 +52,11 @@ class Steps:
 
     def energy(self, begin: float, end: float) -> float:
         """Return the consumed energy in kWh between two times at which steps begin."""
-        first, after = ((at - self.start) / STEP_SECONDS for at in (begin, end))
-        steps = after - first
-        # The mean of the first power and the last power (in the step `after - 1`).
-        watts = FIRST_WATTS + STEP_WATTS * (first + after - 1) / 2
+        # The numbers of the steps that begin at `begin` and at `end`.
+        first, after_last = ((at - self.start) / STEP_SECONDS for at in (begin, end))
+        last = after_last - 1
+        steps = after_last - first
+        watts = FIRST_WATTS + STEP_WATTS * (first + last) / 2  # mean of first and last
         return watts * steps * STEP_SECONDS / JOULES_PER_KWH
 
     def begin(self, record: LoadRecord, period: int) -> float:
@@ -83,9 +85,9 @@ def offset_of(zone: tzinfo, at: float) -> float:
 
 @dataclass
 class RecordedLoad:
-    """A simulated meter that records a load.
+    """A load, and a simulated meter that records this load.
 
-    At the start, its clock shows the local time plus `clock_error`.
+    At the start, the clock of the meter shows the local time plus `clock_error`.
     """
 
     start: int
@@ -159,7 +161,7 @@ class RecordedLoad:
 
     @property
     def is_utc(self) -> bool:
-        """Return whether the dates are in UTC, while the clock shows another time."""
+        """Return whether the dates are in UTC although the clock does not show UTC."""
         return self.load_curve.time_base == "utc" and self.offset != 0
 
     async def read(self) -> LoadCurve:

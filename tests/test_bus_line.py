@@ -148,7 +148,7 @@ async def disturb(line: Line, unit: ModbusUnit, fault: Fault) -> None:
         await asyncio.sleep(0.01)
 
 
-async def assert_clean(line: Line, *units: ModbusUnit) -> None:
+async def assert_undisturbed(line: Line, *units: ModbusUnit) -> None:
     """Assert that reads of all units return the right words without a retry."""
     sent = len(line.requests)
     for _ in range(2):
@@ -165,21 +165,22 @@ async def test_disturbance_does_not_affect_the_next_request(
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
     await disturb(line, units[0], fault)
-    await assert_clean(line, *units)
+    await assert_undisturbed(line, *units)
 
 
-async def test_single_echo_does_not_keep_a_meter_offline(
+async def test_single_echo_after_a_valid_response_is_reported_as_a_timeout(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
     await unit.read_holding_registers(*SERIAL_NUMBER)
-    # Only the first timeout is retried, so three reads send four requests.
+    # Only the first timeout is retried, so three reads send four requests. The last one
+    # is returned as an echo.
     line.faults += [LOST] * 3 + [ECHO]
     for _ in range(3):
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(*SERIAL_NUMBER)
     assert not line.faults
-    await assert_clean(line, unit)
+    await assert_undisturbed(line, unit)
 
 
 async def test_late_response_is_not_accepted_for_another_read(
@@ -206,14 +207,14 @@ async def test_bytes_after_a_valid_response_cause_at_most_one_retry(
     await asyncio.sleep(0.05)
     await unit.read_holding_registers(*ENERGIES)
     assert bus.traffic[1].retries <= 1
-    await assert_clean(line, unit)
+    await assert_undisturbed(line, unit)
 
 
 async def test_response_to_a_cancelled_request_does_not_affect_the_next(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     units = [bus.unit(unit_id, connection.for_unit(unit_id)) for unit_id in (1, 2)]
-    await assert_clean(line, *units)
+    await assert_undisturbed(line, *units)
     for milliseconds in range(0, 20, 2):  # a transaction takes about 10 ms
         read_task = asyncio.create_task(units[0].read_holding_registers(*ENERGIES))
         await asyncio.sleep(milliseconds / 1000)
@@ -221,7 +222,7 @@ async def test_response_to_a_cancelled_request_does_not_affect_the_next(
         with suppress(asyncio.CancelledError):
             await read_task
         await asyncio.sleep(0.02)
-        await assert_clean(line, *units)
+        await assert_undisturbed(line, *units)
 
 
 async def test_echo_of_every_request_is_reported(
@@ -233,7 +234,7 @@ async def test_echo_of_every_request_is_reported(
         with pytest.raises(EchoError):
             await unit.read_holding_registers(*SERIAL_NUMBER)
     line.echoes = False
-    await assert_clean(line, unit)
+    await assert_undisturbed(line, unit)
 
 
 async def test_loopback_test_does_not_disturb_the_next_request(
@@ -244,7 +245,7 @@ async def test_loopback_test_does_not_disturb_the_next_request(
     line.faults += [LOST] * 2
     with pytest.raises(ModbusTimeoutError):
         await units[0].read_holding_registers(*SERIAL_NUMBER)
-    await assert_clean(line, *units)
+    await assert_undisturbed(line, *units)
 
 
 @pytest.mark.parametrize("prefix", [b"\x00", b"\xff"])
@@ -269,7 +270,7 @@ async def test_unplugged_adapter_raises_a_connection_error(
     line: Line, bus: Bus, connection: Connection
 ) -> None:
     unit = bus.unit(1, connection.for_unit(1))
-    await assert_clean(line, unit)
+    await assert_undisturbed(line, unit)
     line.unplug()
     for _ in range(2):
         with pytest.raises(ModbusConnectionError):
@@ -300,7 +301,7 @@ async def test_disturbance_behind_a_gateway_does_not_affect_the_next_request(
         bus.response_timeout = 15
         if isinstance(gateway, TcpGateway):
             gateway.timeout = 10
-        await assert_clean(line, *units)
+        await assert_undisturbed(line, *units)
         await connection.close()
 
 
@@ -317,8 +318,8 @@ async def test_gateway_that_drops_packets_causes_no_warning(
     ):
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # These connections fill the queue of `listener`. Then the kernel drops the
-        # packets of another connection.
+        # These two connections fill the queue of `listener`. After that, the kernel
+        # drops the packets of any further connection.
         for filler in (first, second):
             filler.settimeout(0)
             filler.connect_ex(listener.getsockname())

@@ -135,7 +135,7 @@ async def test_reset_with_a_lost_response_is_confirmed_by_the_read_back(
     assert writes_on(line) == [RESET_FRAME]
 
 
-async def test_refused_read_back_of_a_reset_reports_the_exception(
+async def test_exception_in_the_read_back_after_a_reset_is_reported(
     hass: HomeAssistant, entry: CountisConfigEntry, line: Line
 ) -> None:
     def fail_read_back(request: bytes) -> None:

@@ -99,7 +99,7 @@ class Simulation:
 
 @pytest.fixture
 def simulation() -> Simulation:
-    """Return a simulation that begins one second before a period."""
+    """Return a simulation that starts one second before a period begins."""
     return Simulation(NOON - 1)
 
 
@@ -163,18 +163,18 @@ def test_period_of_an_hour_begins_with_an_hour_of_the_local_clock(
     assert (peak.begin - NOON) / 60 % 60 == utc_minute
 
 
-def test_reading_without_a_later_monotonic_time_is_ignored(
+def test_reading_that_is_not_later_by_the_monotonic_clock_is_ignored(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(61, watts=36_000)
     before = simulation.watts
-    # An earlier monotonic time, no monotonic time (as in a reading from before a
-    # restart), and the same monotonic time
+    # An earlier monotonic time
     at = Moment(simulation.wall - 5, simulation.monotonic - 5)
     assert not simulation.demand.add(at, simulation.counter - 0.05)
-    assert not simulation.demand.add(
-        Moment(simulation.wall + 5), simulation.counter + 5
-    )
+    # No monotonic time, as in a reading from before a restart
+    at = Moment(simulation.wall + 5)
+    assert not simulation.demand.add(at, simulation.counter + 5)
+    # The same monotonic time
     at = Moment(simulation.wall, simulation.monotonic)
     assert not simulation.demand.add(at, simulation.counter + 0.05)
     assert simulation.watts == before
@@ -251,7 +251,7 @@ def test_forecast_without_a_load_is_zero() -> None:
     assert simulation.forecast == 0
 
 
-def test_forecast_after_a_restart_is_unknown_until_the_counter_rose_twice() -> None:
+def test_forecast_after_a_restart_is_known_once_the_counter_has_risen_twice() -> None:
     simulation = Simulation(NOON - 60)
     simulation.pass_time(60 + 300, watts=3000)
     simulation.restart()
@@ -288,14 +288,14 @@ def test_forecast_uses_the_mean_power_of_a_minute() -> None:
     assert simulation.forecast == pytest.approx(until_now + 5400 * 520 / 900, rel=0.05)
 
 
-def test_forecast_after_a_long_pause_ignores_the_power_before() -> None:
+def test_forecast_ignores_the_power_before_a_long_pause() -> None:
     simulation = Simulation(NOON - 600)
     simulation.pass_time(600 + 60, watts=9000)
     simulation.advance(31, watts=0)
     simulation.read()
     assert simulation.forecast is None
     simulation.pass_time(60, watts=0)
-    # 9000 W in 60 s of the 900 s, and no power later
+    # 9000 W in 60 s of the 900 s, and 0 W for the rest of the period
     assert simulation.forecast == pytest.approx(600, abs=40)
 
 
@@ -316,7 +316,9 @@ def test_forecast_is_known_again_after_a_short_restart() -> None:
 # -- gaps, and changes of the clock or of the counter --------------------------------
 
 
-def test_energy_of_a_gap_is_in_no_peak(simulation: Simulation) -> None:
+def test_energy_of_a_gap_over_several_periods_is_in_no_peak(
+    simulation: Simulation,
+) -> None:
     simulation.pass_time(1 + 1800, watts=500)
     # In one period, the energy of this gap would be a demand of 6000 W.
     simulation.advance(3 * 3600, watts=500)
@@ -326,7 +328,7 @@ def test_energy_of_a_gap_is_in_no_peak(simulation: Simulation) -> None:
     assert simulation.peak_watts() == pytest.approx(500, abs=40)
 
 
-def test_demand_of_a_period_with_a_gap_in_it_is_known(simulation: Simulation) -> None:
+def test_demand_is_known_if_a_gap_is_within_the_period(simulation: Simulation) -> None:
     simulation.pass_time(1 + 60, watts=500)
     simulation.advance(780, watts=2000)
     simulation.pass_time(60, watts=500)
@@ -335,7 +337,7 @@ def test_demand_of_a_period_with_a_gap_in_it_is_known(simulation: Simulation) ->
 
 
 @pytest.mark.parametrize(("pause", "is_known"), [(30, True), (31, False)])
-def test_period_is_measured_if_the_pause_at_its_beginning_is_short(
+def test_demand_is_known_if_the_period_begins_in_a_short_pause(
     pause: float, *, is_known: bool
 ) -> None:
     # The period begins 5 s before the end of the pause.
@@ -419,7 +421,7 @@ def test_change_of_daylight_saving_time_does_not_change_the_peak(
 
 
 def test_clock_change_by_half_an_hour_does_not_change_the_peak() -> None:
-    # On this day, daylight saving time ends, which is half an hour in this zone.
+    # In this zone, daylight saving time adds half an hour. It ends on this day.
     zone = ZoneInfo("Australia/Lord_Howe")
     day = datetime(2026, 4, 5, tzinfo=zone)
     simulation = Simulation(day.timestamp() - 5, zone)
@@ -457,13 +459,13 @@ def test_period_belongs_to_the_month_of_its_beginning() -> None:
 def test_highest_demand_of_two_months_ago_is_forgotten() -> None:
     simulation = Simulation(datetime(2025, 12, 31, 22, tzinfo=UTC).timestamp() - 1)
     simulation.pass_time(901, watts=5000)
-    # The second number is the highest demand of the month before, in W.
-    for month, before in ((1, 5000), (2, 1000)):
+    for month, last_month_watts in ((1, 5000), (2, 1000)):
         simulation.wall = datetime(2026, month, 20, tzinfo=UTC).timestamp() - 2
         simulation.demand.interrupt()
         simulation.pass_time(903, watts=month * 1000)
         assert simulation.peak_watts() == pytest.approx(month * 1000, abs=50)
-        assert simulation.peak_watts(months_ago=1) == pytest.approx(before, abs=50)
+        last_month = simulation.peak_watts(months_ago=1)
+        assert last_month == pytest.approx(last_month_watts, abs=50)
     assert simulation.peak_watts(months_ago=2) is None
 
 
@@ -489,7 +491,7 @@ def test_each_period_length_has_its_own_highest_demand(simulation: Simulation) -
     assert simulation.peak_watts() == pytest.approx(3000, abs=50)
 
 
-def test_period_is_known_if_its_length_is_set_when_the_period_begins(
+def test_demand_is_known_if_the_length_is_set_when_the_period_begins(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(1, watts=3600)
@@ -654,7 +656,8 @@ def test_energy_of_a_pause_is_known_if_the_pause_is_short(
 
 EVENTS = st.lists(
     st.tuples(
-        # Half of the choices are "read": a period without readings has no demand.
+        # "read" is half of the choices, because only a period with readings has a
+        # demand.
         st.sampled_from(["read", "read", "read", "gap", "restart", "clock"]),
         st.integers(1, 2400),  # s
         st.integers(0, 12_000),  # W

@@ -138,8 +138,8 @@ DIALOGS = [
 ]
 
 
-def has_texts_for(texts: dict[str, Any], schema: vol.Schema) -> bool:
-    """Return whether exactly the fields of a form have a name and a description."""
+def has_text_for_each_field(texts: dict[str, Any], schema: vol.Schema) -> bool:
+    """Return whether the texts name and describe exactly the fields of a form."""
     fields = {key.schema for key in schema.schema}
     return bool(texts["data"].keys() == texts["data_description"].keys() == fields)
 
@@ -149,13 +149,13 @@ def test_each_field_of_a_form_has_a_name_and_a_description(
     flow: type, forms: dict[str, vol.Schema], texts: dict[str, Any]
 ) -> None:
     for step, schema in forms.items():
-        assert has_texts_for(texts["step"][step], schema), step
+        assert has_text_for_each_field(texts["step"][step], schema), step
     for step, text in texts["step"].items():
         assert step in forms or "data" not in text, step
 
 
 def test_each_option_and_parity_has_a_name() -> None:
-    assert has_texts_for(TEXTS["options"]["step"]["init"], OPTIONS_SCHEMA)
+    assert has_text_for_each_field(TEXTS["options"]["step"]["init"], OPTIONS_SCHEMA)
     assert TEXTS["selector"]["parity"]["options"].keys() == PARITIES.keys()
 
 

@@ -27,7 +27,7 @@ KOLKATA = ZoneInfo("Asia/Kolkata")
 LOS_ANGELES = ZoneInfo("America/Los_Angeles")
 UTC_ZONE = ZoneInfo("UTC")
 
-CLOCK, PERIODS, PERIODS_IN_KWH, LOAD_CURVE = 57600, 36928, 36896, 61456  # registers
+CLOCK, PERIODS, PERIODS_IN_KWH, LOAD_CURVE = 57600, 36928, 36896, 61456  # addresses
 
 QUARTER = timedelta(minutes=15)
 DAY = 86_400  # s
@@ -38,8 +38,8 @@ def utc(text: str) -> float:
     return datetime.fromisoformat(f"2026-01-{text}+00:00").timestamp()
 
 
-def day(number: int) -> float:
-    """Return a midnight of January 2026 in s since 1970. The 12th is a Monday."""
+def midnight(number: int) -> float:
+    """Return the beginning of a day of January 2026 in s since 1970; 12 is a Monday."""
     return utc(f"{number:02}T00:00")
 
 
@@ -62,7 +62,10 @@ def test_total_of_a_counter_includes_its_energy(counter: str, total: str) -> Non
 
 
 def exact_gap(load: RecordedLoad, begin: float, end: float) -> CounterGap:
-    """Return the gap from `begin` to `end`, in hours after the start of the load."""
+    """Return a gap with the exact energy that the load consumes in it.
+
+    `begin` and `end` are in hours after the start of the load.
+    """
     times = load.start + begin * HOUR, load.start + end * HOUR
     return CounterGap(*times, 0, load.steps.energy(*times), 0.01)
 
@@ -77,9 +80,10 @@ def evidence_of(load: RecordedLoad, curve: LoadCurve) -> Evidence:
 async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
     zone: tzinfo, period: int
 ) -> None:
-    """The load curve is read within a minute of the end of a period.
+    """The load curve is read less than a minute before or after the end of a period.
 
-    At this time, the clock of the meter agrees with several meanings of the dates.
+    At these times, the clock of the meter agrees with several meanings of the dates.
+    Only the counter shows which of these meanings is true.
     """
     start = datetime(2026, 1, 14, 6, tzinfo=zone)
     load = RecordedLoad(round(start.timestamp()), zone, period)
@@ -170,7 +174,7 @@ def displayed(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
 
 
-def evidence(
+def evidence_in_utc(
     curve: LoadCurve | None = None,
     periods: Mapping[str, float | None] | None = None,
     counters: Mapping[str, float] | None = None,
@@ -186,7 +190,7 @@ def source(curve: LoadCurve, after: float, step: float, key: str = CONSUMED) -> 
     In the gap, the counter `key` rises from 0 to `after`, in steps of `step` (all kWh).
     """
     gap = CounterGap(GAP.begin, GAP.end, 0, after, step)
-    return evidence(curve).curve(key, gap, UTC_ZONE).source
+    return evidence_in_utc(curve).curve(key, gap, UTC_ZONE).source
 
 
 @pytest.mark.parametrize(
@@ -229,18 +233,18 @@ def test_load_curve_is_not_used_for_produced_energy() -> None:
 def test_load_curve_that_has_ended_is_not_used() -> None:
     # At 12:05, the newest record of a running load curve would be that of 12:00.
     curve = curve_of([1000] * 20, end="14T11:00")
-    assert evidence(curve).best_match(GAP, UTC_ZONE) is None
+    assert evidence_in_utc(curve).best_match(GAP, UTC_ZONE) is None
     assert source(curve, 2, 0.01) is Source.EVEN
 
 
-def test_load_curve_has_the_energy_within_the_gap() -> None:
+def test_only_records_within_the_gap_have_energy_in_the_curve() -> None:
     """The records until 09:00 and after 11:00 are not within the gap."""
     powers = [5000.0] * 8 + [1000, None, 3000, 0, 400, 400, 400, 2800] + [9000.0] * 4
-    match = evidence(curve_of(powers)).best_match(GAP, UTC_ZONE)
+    match = evidence_in_utc(curve_of(powers)).best_match(GAP, UTC_ZONE)
     assert match is not None
     assert match.energy == pytest.approx(2)
     assert match.counted == 2
-    curve = evidence(curve_of(powers)).curve(CONSUMED, GAP, UTC_ZONE)
+    curve = evidence_in_utc(curve_of(powers)).curve(CONSUMED, GAP, UTC_ZONE)
     times = [GAP.begin + minutes * 60 for minutes in (0, 15, 30, 45, 60, 105, 120)]
     assert [curve.fraction(time) for time in times] == pytest.approx(
         [0, 0.125, 0.125, 0.5, 0.5, 0.65, 1]
@@ -250,7 +254,7 @@ def test_load_curve_has_the_energy_within_the_gap() -> None:
 def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
     gap = CounterGap(GAP.begin + 300, GAP.end - 600, 0, 1.75, 0.01)
     powers = [0.0] * 8 + [1200] + [0] * 6 + [600] + [0] * 4
-    match = evidence(curve_of(powers)).best_match(gap, UTC_ZONE)
+    match = evidence_in_utc(curve_of(powers)).best_match(gap, UTC_ZONE)
     assert match is not None
     # 10 min at 1200 W, and 5 min at 600 W. This is the energy of the records, not the
     # 1.75 kWh of the counter.
@@ -260,14 +264,14 @@ def test_record_across_the_border_of_a_gap_counts_in_part() -> None:
 def test_second_record_of_the_same_time_has_no_energy() -> None:
     gap = CounterGap(GAP.begin, utc("14T12:00"), 0, 3, 0.01)
     curve = curve_of([1000] * 20, repeated=60_000)
-    match = evidence(curve).best_match(gap, UTC_ZONE)
+    match = evidence_in_utc(curve).best_match(gap, UTC_ZONE)
     assert match is not None
     assert match.energy == pytest.approx(3)
 
 
-def test_records_from_two_days_before_the_gap_on_are_used() -> None:
+def test_records_of_the_two_days_before_the_gap_are_also_used() -> None:
     curve = curve_of([1000] * 400)
-    match = evidence(curve).best_match(GAP, UTC_ZONE)
+    match = evidence_in_utc(curve).best_match(GAP, UTC_ZONE)
     assert match is not None
     # The time of a record is the end of its quarter-hour.
     first = GAP.begin - 2 * DAY - QUARTER.total_seconds()
@@ -285,21 +289,21 @@ def test_records_before_the_gap_are_selected_despite_a_wrong_clock() -> None:
 
 
 def test_meter_without_a_load_curve_has_neither_match_nor_findings() -> None:
-    assert evidence().best_match(GAP, UTC_ZONE) is None
-    assert evidence().findings(GAP, UTC_ZONE) is None
+    assert evidence_in_utc().best_match(GAP, UTC_ZONE) is None
+    assert evidence_in_utc().findings(GAP, UTC_ZONE) is None
 
 
 @pytest.mark.parametrize(
     ("zone", "hours", "shown"),  # `hours` by which the clock is ahead of UTC
     [(PARIS, 1, "13:05"), (KOLKATA, 5.5, "17:35")],
 )
-def test_findings_contain_facts_that_socomecs_table_leaves_open(
+def test_findings_contain_facts_that_the_modbus_table_leaves_open(
     zone: tzinfo, hours: float, shown: str
 ) -> None:
     gap = CounterGap(GAP.begin, GAP.end, 100, 102.0042, 0.01)
     clock = displayed(AT + hours * HOUR)
-    meter = Evidence(AT, clock, curve_of([1001.7] * 20), {}, {})
-    assert meter.findings(gap, zone) == {
+    evidence = Evidence(AT, clock, curve_of([1001.7] * 20), {}, {})
+    assert evidence.findings(gap, zone) == {
         "records": 20,
         "first": "2026-01-14T07:15:00",
         "last": "2026-01-14T12:00:00",
@@ -318,7 +322,7 @@ def test_findings_contain_facts_that_socomecs_table_leaves_open(
 @pytest.mark.parametrize("records", [0, 1])
 def test_findings_without_a_match_contain_no_meaning_of_the_dates(records: int) -> None:
     curve = curve_of([1000] * records, end="10T12:00")
-    found = evidence(curve).findings(GAP, UTC_ZONE)
+    found = evidence_in_utc(curve).findings(GAP, UTC_ZONE)
     assert found is not None
     shown = "2026-01-10T12:00:00" if records else None
     assert (found["first"], found["last"]) == (shown, shown)
@@ -348,7 +352,7 @@ def points_of(
     shift: float = 0,
     changes: dict[str, float | None] | None = None,
 ) -> tuple[Source, list[tuple[float, float]]]:
-    """Return the source of the curve, and its points in kWh within the gap.
+    """Return the source and the points of the energy curve that follows from ENERGIES.
 
     `value` is the value of the counter at `at`, in kWh. The clock of the meter is
     `shift` s ahead of UTC. `changes` replace values of ENERGIES.
@@ -357,14 +361,14 @@ def points_of(
         f"{counter}_{name}": energy
         for name, energy in (ENERGIES | (changes or {})).items()
     }
-    meter = Evidence(at, displayed(at + shift), None, periods, {counter: value})
-    return points(meter.curve(counter, gap, UTC_ZONE), gap)
+    evidence = Evidence(at, displayed(at + shift), None, periods, {counter: value})
+    return source_and_points(evidence.curve(counter, gap, UTC_ZONE), gap)
 
 
-def points(
+def source_and_points(
     curve: EnergyCurve, gap: CounterGap
 ) -> tuple[Source, list[tuple[float, float]]]:
-    """Return the source of a curve, and its points in kWh within a gap."""
+    """Return the source of a curve, and its points in kWh between the ends of a gap."""
     assert (curve.times[0], curve.times[-1]) == (gap.begin, gap.end)
     assert (curve.fractions[0], curve.fractions[-1]) == (0, 1)
     values = [round(gap.before + part * gap.energy, 6) for part in curve.fractions]
@@ -376,30 +380,32 @@ def test_periods_split_a_gap_at_each_known_midnight(counter: str) -> None:
     gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
     assert points_of(gap, counter=counter) == (
         Source.PERIODS,
-        [(day(5), 32), (day(12), 82), (day(13), 89), (day(14), 97)],
+        [(midnight(5), 32), (midnight(12), 82), (midnight(13), 89), (midnight(14), 97)],
     )
 
 
 def test_midnight_follows_the_clock_of_the_meter() -> None:
     gap = CounterGap(utc("13T12:00"), utc("14T10:00"), 93, 99.5, STEP)
-    assert points_of(gap, shift=HOUR)[1] == [(day(14) - HOUR, 97)]
+    assert points_of(gap, shift=HOUR)[1] == [(midnight(14) - HOUR, 97)]
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_midnight_splits_a_gap_only_if_it_is_within_the_gap(seconds: int) -> None:
     """The midnights are the borders of the gap, or are 1 s inside its borders."""
-    gap = CounterGap(day(13) - seconds, day(14) + seconds, 89, 97, STEP)
-    expected = [(day(13), 89), (day(14), 97)] if seconds else []
+    gap = CounterGap(midnight(13) - seconds, midnight(14) + seconds, 89, 97, STEP)
+    expected = [(midnight(13), 89), (midnight(14), 97)] if seconds else []
     assert points_of(gap)[1] == expected
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        (89.5, 99.5, [(day(13), 89.5), (day(14), 97)]),  # 89 is corrected by two steps
-        (89.51, 99.5, [(day(14), 97)]),
-        (87, 96.5, [(day(13), 89), (day(14), 96.5)]),  # 97 is corrected by two steps
-        (87, 96.49, [(day(13), 89)]),
+        # 89 is corrected by two steps
+        (89.5, 99.5, [(midnight(13), 89.5), (midnight(14), 97)]),
+        (89.51, 99.5, [(midnight(14), 97)]),
+        # 97 is corrected by two steps
+        (87, 96.5, [(midnight(13), 89), (midnight(14), 96.5)]),
+        (87, 96.49, [(midnight(13), 89)]),
     ],
 )
 def test_midnight_that_contradicts_the_counter_is_corrected_or_dropped(
@@ -411,7 +417,10 @@ def test_midnight_that_contradicts_the_counter_is_corrected_or_dropped(
 
 @pytest.mark.parametrize(
     ("yesterday", "expected"),
-    [(-0.5, [(day(13), 97.5), (day(14), 97.5)]), (-0.51, [(day(13), 97.51)])],
+    [
+        (-0.5, [(midnight(13), 97.5), (midnight(14), 97.5)]),
+        (-0.51, [(midnight(13), 97.51)]),
+    ],
 )
 def test_midnight_below_the_previous_one_by_two_steps_is_corrected(
     yesterday: float, expected: list[tuple[float, float]]
@@ -437,14 +446,16 @@ def test_energy_is_even_if_the_energy_of_a_day_is_unknown(missing: str) -> None:
 def test_gap_is_split_by_the_days_if_a_week_is_unknown(missing: str) -> None:
     gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
     found = points_of(gap, changes={missing: None})
-    assert found == (Source.PERIODS, [(day(13), 89), (day(14), 97)])
+    assert found == (Source.PERIODS, [(midnight(13), 89), (midnight(14), 97)])
 
 
 def test_energy_is_even_if_the_counter_was_not_read() -> None:
     periods = {f"{CONSUMED}_{name}": energy for name, energy in ENERGIES.items()}
     gap = CounterGap(utc("02T12:00"), utc("14T10:00"), 20, 99.5, STEP)
-    meter = evidence(periods=periods, counters={"energy_produced": 100}, at=WEDNESDAY)
-    assert meter.curve(CONSUMED, gap, UTC_ZONE).source is Source.EVEN
+    evidence = evidence_in_utc(
+        periods=periods, counters={"energy_produced": 100}, at=WEDNESDAY
+    )
+    assert evidence.curve(CONSUMED, gap, UTC_ZONE).source is Source.EVEN
 
 
 @pytest.mark.parametrize(
@@ -472,17 +483,17 @@ def test_week_that_contradicts_the_days_does_not_begin_on_monday(
     week: float,
     begins_on_monday: bool,  # noqa: FBT001
 ) -> None:
-    """A point at the beginning of the last week shows that the weeks are used.
+    """If the weeks are used, the curve has a point at the beginning of last week.
 
     The tolerance is two steps, which are 0.5 kWh.
     """
-    at = day(date) + 10 * HOUR
+    at = midnight(date) + 10 * HOUR
     gap = CounterGap(utc("02T12:00"), at, 20, 99.5, STEP)
     changes: dict[str, float | None] = {"this_week": week, "last_week": 70 - week}
     found = points_of(gap, at, changes=changes)
     assert found[0] is Source.PERIODS
-    # Together, both weeks have 70 of the 100 kWh.
-    assert ((day(5), 30) in found[1]) is begins_on_monday
+    # This week and last week together have 70 of the 100 kWh.
+    assert ((midnight(5), 30) in found[1]) is begins_on_monday
 
 
 def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
@@ -493,7 +504,7 @@ def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
     """
     gap = CounterGap(utc("11T18:00"), utc("14T10:00"), 81, 99.5, STEP)
     found = points_of(gap, changes={"this_week": 23})[1]
-    assert found == [(day(13), 89), (day(14), 97)]
+    assert found == [(midnight(13), 89), (midnight(14), 97)]
 
 
 # -- the readings around a gap -----------------------------------------------
@@ -502,14 +513,15 @@ def test_week_from_sunday_that_contradicts_the_counter_is_dropped() -> None:
 def test_readings_are_points_of_an_even_distribution() -> None:
     readings = [(utc("14T09:20"), 100.5), (utc("14T10:40"), 101.5)]
     gap = CounterGap(GAP.begin, GAP.end, 100, 102, 0.01, readings)
-    found = points(evidence().curve(CONSUMED, gap, UTC_ZONE), gap)
+    found = source_and_points(evidence_in_utc().curve(CONSUMED, gap, UTC_ZONE), gap)
     assert found == (Source.EVEN, readings)
 
 
 def test_readings_outside_the_gap_are_ignored() -> None:
     readings = [(GAP.begin, 100.5), (GAP.end, 101.5), (GAP.end + 60, 101.5)]
     gap = CounterGap(GAP.begin, GAP.end, 100, 102, 0.01, readings)
-    assert points(evidence().curve(CONSUMED, gap, UTC_ZONE), gap)[1] == []
+    found = source_and_points(evidence_in_utc().curve(CONSUMED, gap, UTC_ZONE), gap)
+    assert found == (Source.EVEN, [])
 
 
 def test_readings_and_midnights_are_in_the_order_of_time() -> None:
@@ -517,7 +529,7 @@ def test_readings_and_midnights_are_in_the_order_of_time() -> None:
     gap = CounterGap(utc("12T18:00"), utc("14T10:00"), 87, 99.5, STEP, readings)
     assert points_of(gap) == (
         Source.PERIODS,
-        [readings[0], (day(13), 89), (day(14), 97), readings[1]],
+        [readings[0], (midnight(13), 89), (midnight(14), 97), readings[1]],
     )
 
 
@@ -540,7 +552,10 @@ def test_midnight_that_contradicts_a_reading_is_dropped(
 
 @pytest.fixture(scope="module")
 def recorded_load() -> RecordedLoad:
-    """Return a meter with 72 hourly records, the newest first, and a clock in UTC-1."""
+    """Return a load with 72 hourly records, the newest first.
+
+    The clock of the meter shows UTC-1.
+    """
     load = RecordedLoad(
         round(utc("11T06:00")),
         UTC_ZONE,
@@ -554,7 +569,10 @@ def recorded_load() -> RecordedLoad:
 
 @pytest.fixture
 def load(recorded_load: RecordedLoad) -> RecordedLoad:
-    """Return a copy of `recorded_load`, because to record three days takes 0.2 s."""
+    """Return a copy of `recorded_load` for one test.
+
+    A copy is faster than a new `RecordedLoad`: to record three days takes 0.2 s.
+    """
     return deepcopy(recorded_load)
 
 
@@ -574,7 +592,7 @@ async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) ->
     assert found.load_curve is not None
     assert len(found.load_curve.records) == 72
     # At 01:00 UTC, it is midnight by the clock of the meter.
-    today = load.steps.energy(day(14) + HOUR, load.now)
+    today = load.steps.energy(midnight(14) + HOUR, load.now)
     assert found.periods["energy_consumed_today"] == pytest.approx(today, abs=0.02)
     assert found.counters[CONSUMED] == pytest.approx(load.consumed, abs=0.01)
 
@@ -583,9 +601,10 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
     load: RecordedLoad,
 ) -> None:
     memory_bus = MemoryBus({1: load.meter})
-    stopped = await polled(memory_bus)
+    meter_before_restart = await polled(memory_bus)
     load.run(HOUR)
-    meter = await async_meter(memory_bus, accepted=stopped.counter_check.as_dict())
+    accepted = meter_before_restart.counter_check.as_dict()
+    meter = await async_meter(memory_bus, accepted=accepted)
     published: list[str] = []
     found = await async_read_evidence(
         meter, load.now - HOUR, lambda reading: published.append(reading.block)
@@ -596,12 +615,13 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
 
 
 @pytest.mark.parametrize(("hours", "records"), [(9, 58), (10.5, 72)])
-async def test_records_are_read_from_two_days_before_the_gap_on(
+async def test_records_of_the_two_days_before_the_gap_are_also_read(
     load: RecordedLoad, hours: float, records: int
 ) -> None:
-    """A page has 29 hourly records, the newest first, so two pages go back 57 h.
+    """A page has 29 hourly records, and the newest page is read first.
 
-    For a gap that began 9 h ago, the records of 9 h + 48 h = 57 h are needed.
+    Two pages go back 57 h. They are enough for a gap that began 9 h ago, because the
+    records of 9 h + 48 h are needed. If the gap began earlier, a third page is read.
     """
     meter = await polled(MemoryBus({1: load.meter}))
     found = await async_read_evidence(meter, load.now - hours * HOUR)

@@ -123,7 +123,7 @@ def family(
         yield
 
 
-def described(
+def line_of_entity(
     hass: HomeAssistant, registered: er.RegistryEntry, disabled_by: str | None
 ) -> str:
     """Return the state and the properties of an entity in one line."""
@@ -167,7 +167,7 @@ async def test_entities_are_those_of_the_snapshot(
     assert (
         lines_of(
             {
-                each: described(hass, entity_registry.entities[each], disabled)
+                each: line_of_entity(hass, entity_registry.entities[each], disabled)
                 for each, disabled in disabled_by.items()
             }
         )
@@ -211,9 +211,9 @@ def types_in(value: object) -> object:
 
 
 def in_tens(registers: Mapping[str, object]) -> dict[str, list[object]]:
-    """Return the words in groups of consecutive registers, by their first address.
+    """Return groups of words at consecutive addresses, by the first address.
 
-    A group begins at each multiple of ten, and after each missing register.
+    A group begins at each multiple of ten, and after each missing address.
     """
     groups: dict[str, list[object]] = {}
     for address, word in sorted(registers.items()):

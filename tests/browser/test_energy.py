@@ -23,12 +23,12 @@ async def test_energy_dashboard_shows_the_metered_energy(
 ) -> None:
     texts = frontend.texts
     grid, solar = await home.set_up_meters(1, 2, language=texts.language)
-    counted = {
+    hourly_energies = {
         grid["energy_consumed"]: FROM_GRID,
         grid["energy_produced"]: TO_GRID,
         solar["energy_produced"]: SUN,
     }
-    await home.import_statistics(counted)
+    await home.import_statistics(hourly_energies)
     await home.set_up_energy_dashboard(grid, solar)
     await frontend.open("/energy/electricity")
     await expect(frontend.page.locator("ha-chart-base canvas").first).to_be_visible()
@@ -42,8 +42,8 @@ async def test_energy_dashboard_shows_the_metered_energy(
         (f"{title(2)} {produced}", SUN, 1),
     ):
         row = totals.get_by_role("row").filter(has_text=name)
-        # The dashboard shows the energies since midnight: the last ones of `energies`,
-        # and that of each hour that has ended since Home Assistant started.
+        # The row shows the energy since midnight: the sum of the last `energies`, plus
+        # the energy of any hour that has ended since Home Assistant started.
         added = sign * await kwh(row) - sum(energies[-HOUR_OF_THE_DAY:])
         assert -0.1 < added < 1, name
     await frontend.picture("energy", height=1240)

@@ -16,15 +16,15 @@ from .camera import HEIGHT, WIDTH, Camera
 from .frontend import Frontend
 from .texts import Texts
 
-# The local hour of the user, whenever the tests run. In the afternoon, the Energy
-# dashboard shows several hours of the day.
+# The time zone of the user is chosen so that this is the local hour when the tests
+# start. In the afternoon, the Energy dashboard shows several hours of the day.
 HOUR_OF_THE_DAY = 15
 PAGE_TIMEOUT = 60_000  # ms; a page of the frontend loads slowly on a slow machine
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """A user in a time zone whose local hour is `HOUR_OF_THE_DAY`."""
+    """A user in a time zone in which the local hour is `HOUR_OF_THE_DAY`."""
 
     url: str
     token: str
@@ -55,7 +55,7 @@ def full_hour() -> datetime:
 def _time_zone_at(hour: int, now: datetime) -> str:
     """Return the name of a time zone whose local hour is `hour` at `now` (UTC)."""
     east = (hour - now.hour + 12) % 24 - 12  # hours; from -12 to 11
-    # As in POSIX, a positive number is west of Greenwich.
+    # As in POSIX, the number is positive west of Greenwich.
     return f"Etc/GMT{-east:+d}"
 
 

@@ -133,7 +133,7 @@ def test_meter_behind_a_gateway_is_read(
     assert (code, result["values"]["power"]) == (Exit.DONE, 1300)
 
 
-def test_only_produced_power_has_the_colour_of_production() -> None:
+def test_negative_power_is_coloured_but_a_negative_power_factor_is_not() -> None:
     capacitive = Phase(1000, reactive=-300)
     meter = Meter(load=Constant(capacitive, Phase(500), Phase(-200)))
     with line_of(meter) as line:

@@ -17,10 +17,10 @@ LOADS: list[Load] = [
 ]
 
 
-def counted(load: Load, *steps: int) -> Meter:
-    """Return a meter that has counted the energy of a load at the end of each step.
+def meter_after(load: Load, *steps: int) -> Meter:
+    """Return a meter after some steps of time, each in s.
 
-    The steps are in s.
+    At the end of each step, the meter counts the energy that the load has consumed.
     """
     clock = Clock(NOON)
     meter = Meter(load=load, true_time=clock)
@@ -32,14 +32,14 @@ def counted(load: Load, *steps: int) -> Meter:
 
 @pytest.mark.parametrize("load", LOADS)
 def test_counters_do_not_depend_on_when_they_are_read(load: Load) -> None:
-    often = counted(load, *[7] * 1000)
-    rarely = counted(load, 1, 6998, 1)  # also 7000 s in total
-    assert often.counters == rarely.counters
+    read_often = meter_after(load, *[7] * 1000)
+    read_rarely = meter_after(load, 1, 6998, 1)  # also 7000 s in total
+    assert read_often.counters == read_rarely.counters
 
 
 def test_constant_load_is_counted_as_power_times_time() -> None:
     # 3600 W for 1000 s are 1000 Wh, and 360 var are 100 varh.
-    meter = counted(Constant(Phase(3600, 360), Phase(0), Phase(0)), 1000)
+    meter = meter_after(Constant(Phase(3600, 360), Phase(0), Phase(0)), 1000)
     assert meter.counters.consumed == pytest.approx(1000)
     assert meter.counters.partial_consumed == pytest.approx(1000)
     assert meter.counters.reactive == pytest.approx(100)
@@ -48,7 +48,7 @@ def test_constant_load_is_counted_as_power_times_time() -> None:
 
 def test_negative_power_is_counted_as_produced() -> None:
     load = Constant(Phase(-3600), Phase(600), Phase(0, -500))
-    meter = counted(load, 1000)
+    meter = meter_after(load, 1000)
     # -3600 W + 600 W = -3000 W for 1000 s are 3000 / 3.6 Wh. Negative reactive power is
     # not counted.
     assert meter.counters.produced == pytest.approx(3000 / 3.6)
@@ -63,14 +63,13 @@ def test_inverter_produces_by_day_and_consumes_by_night() -> None:
 
 
 def test_house_with_solar_roof_consumes_and_produces() -> None:
-    counters = counted(House(7, solar_peak=6000, noon=NOON), DAY).counters
-    # In Wh.
-    assert counters.consumed > 10_000
-    assert counters.produced > 1_000
+    counters = meter_after(House(7, solar_peak=6000, noon=NOON), DAY).counters
+    assert counters.consumed > 10_000  # Wh
+    assert counters.produced > 1_000  # Wh
 
 
 @pytest.mark.parametrize("load", LOADS)
-def test_load_stays_near_mains_voltage_and_within_100_a(load: Load) -> None:
+def test_voltage_is_near_230_v_and_current_is_below_100_a(load: Load) -> None:
     for second in range(NOON, NOON + DAY, 300):
         for phase in load.phases(second):
             assert 220 < phase.volts < 240
@@ -83,5 +82,5 @@ def test_houses_with_different_seeds_differ() -> None:
 
 def test_one_day_is_counted_in_less_than_5_s_of_computing_time() -> None:
     started = time.process_time()
-    counted(House(7, solar_peak=6000), DAY)
+    meter_after(House(7, solar_peak=6000), DAY)
     assert time.process_time() - started < 5

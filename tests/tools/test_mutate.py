@@ -77,12 +77,13 @@ def test_each_mutant_compiles_and_has_the_lines_of_its_statement() -> None:
 
 
 def test_tests_that_execute_the_lines_are_run_in_order_of_duration() -> None:
-    # The duration of each test in s, and the lines that it executes.
+    # The duration of each test in s, and the lines that it executes. The key "" is for
+    # the import of the file.
     baseline = Baseline({"slow": 2, "fast": 1, "other": 0})
     baseline.lines |= {"": {1}, "slow": {4}, "fast": {4, 5}, "other": {6}}
     assert baseline.tests_of(range(4, 5)) == ["fast", "slow"]
     assert baseline.tests_of(range(7, 8)) == []
-    # A line that the import (the key "") executes may change the result of every test.
+    # A line that the import executes may change the result of every test.
     assert baseline.tests_of(range(1, 2)) == ["other", "fast", "slow"]
     # A test that has killed a mutant of a line nearby, here line 3, is run first.
     baseline.killed["slow"] = 3
