@@ -139,15 +139,15 @@ def seconds() -> float:
     return asyncio.get_running_loop().time()
 
 
-def opening(*outcomes: str) -> Callable[[], None]:
-    """Return an `on_connect` that raises an error for each outcome "busy".
+def port_opening(*states: str) -> Callable[[], None]:
+    """Return an `on_connect` that raises an error while the port is busy.
 
-    Each attempt to open the port takes the next outcome: "busy" or "free".
+    Each attempt to open the port takes the next state: "busy" or "free".
     """
-    attempts = iter(outcomes)
+    next_states = iter(states)
 
     def open_port() -> None:
-        if next(attempts) == "busy":
+        if next(next_states) == "busy":
             msg = "busy"
             raise ModbusConnectionError(msg)
 
@@ -203,7 +203,7 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
     bus: Bus, client: Client, unit: ModbusUnit
 ) -> None:
     client.outcomes += [None, None, None]
-    # Only the first timeout is retried. Afterwards, the meter is offline.
+    # Only the first timeout is retried. After the retry, the meter is offline.
     for requests in (2, 3):
         with pytest.raises(ModbusTimeoutError, match="no response"):
             await unit.read_holding_registers(7, 2)
@@ -219,8 +219,8 @@ async def test_timeout_of_an_offline_meter_is_not_retried(
 async def test_slow_unit_has_three_longer_attempts(bus: Bus, client: Client) -> None:
     slow = bus.unit(UNIT_ID, cast(ModbusUnit, client), slow=True)
     for _ in range(2):
-        # The third response is in time: the duration of the frames is not part of the
-        # response timeout.
+        # The third response takes exactly the response timeout. It is in time, because
+        # the timeout does not include the duration of the frames.
         client.outcomes += [None, None, SLOW_RESPONSE_TIMEOUT]
         assert await slow.read_holding_registers(7, 2) == [7, 7]
     client.outcomes += [None, None, None]
@@ -238,7 +238,7 @@ async def test_exception_of_a_gateway_raises_a_timeout(
         await unit.read_holding_registers(7, 2)
     assert client.log == [(7, 2), (7, 2)]
     assert (bus.traffic[UNIT_ID].timeouts, bus.traffic[UNIT_ID].refused) == (2, 0)
-    client.outcomes.append(error)  # the write below is not retried
+    client.outcomes.append(error)  # only one, because a write is not retried
     with pytest.raises(ModbusTimeoutError):
         await unit.write_register(7, 1)
 
@@ -320,12 +320,12 @@ async def test_connection_with_an_error_is_closed(
 async def test_opening_a_busy_port_is_retried_after_a_recovery(
     client: Client, unit: ModbusUnit
 ) -> None:
-    client.on_connect = opening("busy", "busy", "free")
+    client.on_connect = port_opening("busy", "busy", "free")
     client.outcomes.append(ModbusProtocolError("CRC"))
     assert await unit.read_holding_registers(7, 2) == [7, 7]
     # Without a recovery before the request, the bus makes only one attempt.
     await asyncio.sleep(2 * REOPEN_SECONDS)
-    client.on_connect = opening("busy", "free")
+    client.on_connect = port_opening("busy", "free")
     client.connected = False
     with pytest.raises(ModbusConnectionError):
         await unit.read_holding_registers(7, 2)
@@ -334,7 +334,7 @@ async def test_opening_a_busy_port_is_retried_after_a_recovery(
 async def test_port_that_remains_busy_raises_a_connection_error(
     client: Client, unit: ModbusUnit
 ) -> None:
-    client.on_connect = opening(*["busy"] * 99)  # more attempts than the bus makes
+    client.on_connect = port_opening(*["busy"] * 99)  # more attempts than the bus makes
     client.outcomes.append(ModbusProtocolError("CRC"))
     began = seconds()
     with pytest.raises(ModbusConnectionError):
@@ -448,17 +448,20 @@ async def test_loss_follows_the_fraction_of_retried_reads(
     client.outcomes.append(None)
     await unit.read_holding_registers(7, 2)
     assert bus.loss == pytest.approx(0.05)  # the weight of one read
-    # An offline meter does not change the loss. Only its first timeout is retried.
+    # An offline meter does not change the loss. The first of its four reads has two
+    # attempts, the others have one.
     client.outcomes += [None] * 5
     for _ in range(4):
         with pytest.raises(ModbusTimeoutError):
             await unit.read_holding_registers(7, 2)
     assert bus.loss == pytest.approx(0.05)
-    # The first response after the timeouts counts as one more retried read.
+    # Two more reads count as retried: the first one after the timeouts, and then the
+    # one with a damaged response.
     for _ in range(2):
         await unit.read_holding_registers(7, 2)
         client.outcomes.append(ModbusProtocolError("CRC"))
-    # A bus is lossy above 0.15. The loss is 0.143, and 0.185 after the next read.
+    # A bus is lossy above 0.15. The loss is 0.143 now. The next read is retried as well
+    # and raises the loss to 0.185.
     assert not bus.is_lossy
     await unit.read_holding_registers(7, 2)
     assert bus.is_lossy
@@ -666,7 +669,7 @@ async def test_echo_is_found_although_the_port_is_busy(
     bus.responded = False
     client.loopback_difference = 0
     # The port is free for the retry of the read, and busy once for the loopback test.
-    client.on_connect = opening("free", "busy", "free")
+    client.on_connect = port_opening("free", "busy", "free")
     client.outcomes += [None, None]
     with pytest.raises(EchoError):
         await unit.read_holding_registers(7, 2)
@@ -678,12 +681,12 @@ async def test_loopback_test_that_was_not_sent_is_sent_later(
     bus.responded = False
     client.loopback_difference = 0
     # The port is free for the retry of the read, and busy for the loopback test.
-    client.on_connect = opening("free", *["busy"] * 99)
+    client.on_connect = port_opening("free", *["busy"] * 99)
     client.outcomes += [None, None]
     with pytest.raises(ModbusTimeoutError):
         await unit.read_holding_registers(7, 2)
     assert "loopback" not in client.log
-    client.on_connect = opening(*["free"] * 99)
+    client.on_connect = port_opening(*["free"] * 99)
     client.outcomes.append(None)
     with pytest.raises(EchoError):
         await unit.read_holding_registers(7, 2)

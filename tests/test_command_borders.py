@@ -106,7 +106,7 @@ async def test_clock_within_two_seconds_of_the_local_time_is_confirmed(
     assert len(memory_bus.writes) == 1
 
 
-async def test_clock_is_written_at_a_full_second_after_the_identity_is_read(
+async def test_identity_is_read_before_the_clock_is_written_at_a_full_second(
     memory_bus: MemoryBus,
 ) -> None:
     library_meter = await async_polled_meter(memory_bus)

@@ -114,20 +114,20 @@ class ShownStates:
 
 
 @pytest.fixture
-async def shown(
+async def shown_states(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> AsyncGenerator[ShownStates]:
     """Record the states during the test. At the end, no state may be wrong."""
-    shown = ShownStates(hass)
+    shown_states = ShownStates(hass)
     for key in (*COUNTERS, *MEASURED):
-        shown.allow(key, state(hass, key))
+        shown_states.allow(key, state(hass, key))
     # The frequency of the simulated grid varies.
     for hertz in ("50.0", "50.01", "50.02"):
-        shown.allow("frequency", hertz)
-    stop = hass.bus.async_listen(EVENT_STATE_CHANGED, shown.on_change)
-    yield shown
+        shown_states.allow("frequency", hertz)
+    stop = hass.bus.async_listen(EVENT_STATE_CHANGED, shown_states.on_change)
+    yield shown_states
     stop()
-    assert shown.wrong == []
+    assert shown_states.wrong == []
 
 
 async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> None:
@@ -154,27 +154,27 @@ async def test_one_faulty_response_changes_no_state(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
     subtests: pytest.Subtests,
     good_responses: int,
 ) -> None:
     for name, fault in RESPONSE_FAULTS.items():
         with subtests.test(name):
-            shown.clear()
+            shown_states.clear()
             line.faults.extend([Fault()] * good_responses + [fault])
             await until(lambda: not line.faults)
             await until_polled(entry)
             assert coordinator_of(entry).online
-            assert shown.unavailable == set()
+            assert shown_states.unavailable == set()
             await assert_recovered(hass, entry)
-            assert shown.wrong == []
+            assert shown_states.wrong == []
 
 
 async def test_faults_of_every_other_response_change_no_state(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
     subtests: pytest.Subtests,
     monkeypatch: pytest.MonkeyPatch,
@@ -184,53 +184,55 @@ async def test_faults_of_every_other_response_change_no_state(
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 60)
     for name, fault in RESPONSE_FAULTS.items():
         with subtests.test(name):
-            shown.clear()
+            shown_states.clear()
             line.faults.extend([Fault(), fault] * 8)
             await until(lambda: not line.faults)
-            assert shown.unavailable == set()
+            assert shown_states.unavailable == set()
             await assert_recovered(hass, entry)
-            assert shown.wrong == []
+            assert shown_states.wrong == []
 
 
 async def test_counters_are_kept_if_every_response_is_faulty(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
     subtests: pytest.Subtests,
 ) -> None:
     for name, fault in RESPONSE_FAULTS.items():
         with subtests.test(name):
-            shown.clear()
+            shown_states.clear()
             line.faults.extend([fault] * 1000)
             for _ in range(3):
                 await until_polled(entry)
             for key in COUNTERS:
-                assert entity_id(hass, key) not in shown.unavailable
+                assert entity_id(hass, key) not in shown_states.unavailable
             line.faults.clear()
             await assert_recovered(hass, entry)
-            assert shown.wrong == []
+            assert shown_states.wrong == []
 
 
 async def test_exceptions_make_only_measurements_unavailable(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
     subtests: pytest.Subtests,
 ) -> None:
     for code in (1, 2, 3, 4, 5, 6, 10, 11):
         with subtests.test(code=code):
-            shown.clear()
+            shown_states.clear()
             meter.exception_code = code
             for _ in range(2):
                 await until_polled(entry)
-            assert shown.unavailable == {entity_id(hass, key) for key in MEASURED}
+            assert shown_states.unavailable == {
+                entity_id(hass, key) for key in MEASURED
+            }
             meter.exception_code = None
             await assert_recovered(hass, entry)
-            assert shown.wrong == []
+            assert shown_states.wrong == []
 
 
 @pytest.mark.parametrize("attribute", ["blank_blocks", "refused_blocks"])
@@ -238,31 +240,33 @@ async def test_missing_block_does_not_change_the_states_of_other_blocks(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
     subtests: pytest.Subtests,
     attribute: str,
 ) -> None:
     for block in (table.METROLOGY, table.ENERGIES_UNIT_100, table.TARIFFS_UNIT_100):
         with subtests.test(block=block):
-            shown.clear()
+            shown_states.clear()
             setattr(meter, attribute, {block})
             for _ in range(2):
                 await until_polled(entry)
             # Counters keep their last accepted values.
             expected = set(MEASURED) if block == table.METROLOGY else set()
-            await shown.until_unavailable(len(expected))
-            assert shown.unavailable == {entity_id(hass, key) for key in expected}
+            await shown_states.until_unavailable(len(expected))
+            assert shown_states.unavailable == {
+                entity_id(hass, key) for key in expected
+            }
             setattr(meter, attribute, set())
             await assert_recovered(hass, entry)
-            assert shown.wrong == []
+            assert shown_states.wrong == []
 
 
 async def test_zeros_of_a_starting_meter_are_not_shown(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
 ) -> None:
     meter.starting = True
@@ -326,7 +330,7 @@ async def test_short_interruption_changes_no_state(
     entry: CountisConfigEntry,
     line: Line,
     meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     caplog: pytest.LogCaptureFixture,
     *,
     is_cut: bool,
@@ -335,7 +339,7 @@ async def test_short_interruption_changes_no_state(
     await until(lambda: not coordinator_of(entry).online)
     line.cut = meter.offline = False
     await until(lambda: coordinator_of(entry).online)
-    assert shown.unavailable == set()
+    assert shown_states.unavailable == set()
     assert "No meter responds" not in caplog.text
     await assert_recovered(hass, entry)
 
@@ -344,7 +348,7 @@ async def test_long_cut_of_the_line_is_logged_once_and_keeps_counters(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -354,7 +358,7 @@ async def test_long_cut_of_the_line_is_logged_once_and_keeps_counters(
     await until(lambda: state(hass, "frequency") == STATE_UNAVAILABLE)
     for _ in range(5):
         await until_polled(entry)
-    assert shown.unavailable == {entity_id(hass, key) for key in MEASURED}
+    assert shown_states.unavailable == {entity_id(hass, key) for key in MEASURED}
     (warning,) = warnings(caplog)
     assert "No meter responds at unit ID 1" in warning
     line.cut = False
@@ -373,7 +377,7 @@ async def test_meter_is_online_again_after_a_faulty_first_response(
     add_meter: AddMeter,
     line: Line,
     meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
     fault: Fault,
 ) -> None:
@@ -402,7 +406,7 @@ async def test_offline_meter_does_not_affect_another_meter(
     entry: CountisConfigEntry,
     add_meter: AddMeter,
     second_meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
 ) -> None:
     await add_meter(unit_id=2)
@@ -414,7 +418,7 @@ async def test_offline_meter_does_not_affect_another_meter(
     second_meter.offline = False
     await until(lambda: coordinator_of(entry, 2).online)
     assert state(hass, "power") == "1300"
-    assert shown.unavailable == set()
+    assert shown_states.unavailable == set()
 
 
 async def test_meters_are_online_after_the_adapter_is_plugged_in_again(
@@ -458,13 +462,13 @@ async def test_byte_before_each_response_is_discarded(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
     prefix: bytes,
 ) -> None:
     line.response_prefix = prefix
     for _ in range(3):
         await until_polled(entry)
-    assert shown.unavailable == set()
+    assert shown_states.unavailable == set()
     await assert_recovered(hass, entry)
 
 
@@ -478,7 +482,7 @@ async def test_reload_during_a_read_shows_no_wrong_state(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
 ) -> None:
     for _ in range(3):
         await until_requested(line)
@@ -492,7 +496,7 @@ async def test_unloaded_entry_sends_no_request(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
-    shown: ShownStates,
+    shown_states: ShownStates,
 ) -> None:
     await until_requested(line)
     await hass.config_entries.async_unload(entry.entry_id)
@@ -506,7 +510,7 @@ async def test_counters_are_kept_after_a_restart_without_the_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
 ) -> None:
     meter.offline = True
@@ -527,7 +531,7 @@ async def test_counters_are_kept_after_a_restart_without_the_meter(
 async def test_counters_are_kept_after_a_restart_without_the_port(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
-    shown: ShownStates,
+    shown_states: ShownStates,
     short_pauses: None,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)

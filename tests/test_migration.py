@@ -207,9 +207,9 @@ async def test_statistics_of_a_yaml_sensor_continue_under_the_new_entity(
     hours = await sums(hass, start)
     # In the third hour, the old entity had no value. With a unique ID, it was
     # unavailable, so the sum stayed at 5 kWh. Without one, it did not exist, so the
-    # hour has no row. The fourth hour also contains the energy of the third hour. Of
-    # the 1234.56 kWh at the start, a YAML sensor in steps of 1 kWh did not show 0.56
-    # kWh. The new entity adds this energy.
+    # hour has no row. The fourth hour also contains the energy of the third hour. The
+    # counter began at 1234.56 kWh. A YAML sensor in steps of 1 kWh showed only 1234
+    # kWh. The new entity adds the other 0.56 kWh.
     third_hour = [5] if unique_id else []
     not_shown = 0.56 if config["address"] == 50770 else 0
     assert hours == pytest.approx(
@@ -273,8 +273,8 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     new = entity_id(hass, "energy_consumed")
     entity_registry.async_update_entity(new, new_entity_id=OLD)
     await asyncio.sleep(1)  # because two states at the same moment have no order
-    # Remove and add the grid connection, because Home Assistant then creates a second
-    # cost entity, as at a restart.
+    # At a restart, Home Assistant would create a second cost entity. It also creates
+    # this entity if the grid connection is removed and added again.
     await set_grid(hass)
     await set_grid(hass, OLD)
     assert hass.states.get(f"{OLD}_cost_2") is not None
@@ -286,7 +286,8 @@ async def test_costs_continue_if_the_new_cost_entity_takes_the_old_id(
     await end_hour(hass)
     costs = await sums(hass, start, f"{OLD}_cost")
     # 6 kWh cost 3, and 4 kWh cost 2. The counter began at 1234.56 kWh. The YAML sensor
-    # with steps of 1 kWh did not show the 0.56 kWh, which cost 0.28.
+    # in steps of 1 kWh showed only 1234 kWh. The new entity adds the other 0.56 kWh,
+    # which cost 0.28.
     assert costs == pytest.approx([0, 3, 3.28, 5.28])
     assert hass.data[ENERGY_DOMAIN]["cost_sensors"] == {OLD: f"{OLD}_cost"}
 

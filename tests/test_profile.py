@@ -216,7 +216,7 @@ async def test_meter_that_refuses_everything_raises_its_exception(
         ({50004: 200}, "the signature is 'SOCO' and the product order 200"),
     ],
 )
-async def test_another_device_is_not_a_countis(
+async def test_device_with_another_signature_or_product_is_not_a_countis(
     memory_bus: MemoryBus, meter: SimulatedMeter, registers: dict[int, int], reason: str
 ) -> None:
     meter.override = registers
@@ -225,7 +225,7 @@ async def test_another_device_is_not_a_countis(
 
 
 @pytest.mark.parametrize("attribute", ["refused_blocks", "blank_blocks"])
-async def test_meter_without_identification_is_found_by_its_measurements(
+async def test_meter_without_identification_is_accepted_by_its_measurements(
     memory_bus: MemoryBus, meter: SimulatedMeter, attribute: str
 ) -> None:
     getattr(meter, attribute).add(table.IDENTIFICATION)
@@ -483,9 +483,10 @@ async def test_transformer_refused_with_exception_4_is_not_supported(
     assert "periods" in profile.blocks
 
 
-# The settings are the secondary (57345) and the primary (57346) current in A. If the
-# secondary current is not 1 or 5 A, the primary current is unknown. `amperes` is
-# 1.2 * primary, at least 100, and 10 000 for an E4x with an unknown primary current.
+# The settings are the secondary (57345) and the primary (57346) current in A, None if
+# the meter refuses their block. If the secondary current is not 1 or 5 A, the primary
+# current is unknown. `amperes` is 1.2 * primary, but at least 100. For an E4x with an
+# unknown primary current, it is 10 000.
 @pytest.mark.parametrize(
     ("model", "settings", "primary", "amperes"),
     [

@@ -1,6 +1,7 @@
 """The blueprint *Monthly bill* reports and resets partial counters once a month.
 
-While the meter is offline, the button is unavailable, but the counters stay available.
+While the meter is offline, its reset button is unavailable, but its counters stay
+available.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from .common import Automate, Wait, record_calls, set_state, settle, take_calls
 
 NOTIFY = "notify.persistent_notification"
 PRESS = "button.press"
+# The calls that `take_calls` returns for a message and for a reset.
 REPORTED = (NOTIFY, None)  # a notification has no entity ID
 RESET = (PRESS, ["button.reset"])
 
@@ -33,7 +35,7 @@ INPUTS = {
     "counters": ["sensor.consumed", "sensor.produced"],
     "reset": "button.reset",
 }
-ONLINE_SECONDS = 20  # s for which the meter has to be online before a bill is sent
+ONLINE_SECONDS = 20  # s; a bill is sent after the meter was online for this time
 
 type WaitUntilApril = Callable[[int, int], Awaitable[None]]
 
@@ -51,7 +53,7 @@ async def set_counter(hass: HomeAssistant, key: str, state: str) -> None:
 
 @pytest.fixture
 def calls(hass: HomeAssistant) -> list[ServiceCall]:
-    """Return the recorded calls. The button resets the counters."""
+    """Return the list of recorded calls. A press of the button resets the counters."""
     calls = record_calls(hass, NOTIFY)
 
     async def press(call: ServiceCall) -> None:
@@ -127,7 +129,7 @@ async def test_bill_contains_the_partial_counters_by_tariff(
     assert take_calls(calls) == [REPORTED, RESET]
 
 
-async def test_no_bill_is_sent_on_other_days(
+async def test_bill_is_sent_only_on_the_first_day_of_the_month(
     calls: list[ServiceCall], wait: Wait, wait_until_april: WaitUntilApril
 ) -> None:
     await wait_until_april(1, 0)
@@ -139,7 +141,7 @@ async def test_no_bill_is_sent_on_other_days(
     assert take_calls(calls) == []
 
 
-async def test_bill_of_an_offline_meter_is_sent_once_after_it_is_online_again(
+async def test_bill_of_an_offline_meter_is_sent_once_when_the_meter_is_online(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
@@ -160,7 +162,7 @@ async def test_bill_of_an_offline_meter_is_sent_once_after_it_is_online_again(
     assert take_calls(calls) == []
 
 
-async def test_bill_is_not_sent_early_if_the_meter_is_online_again(
+async def test_bill_is_not_sent_before_it_is_due_if_the_meter_is_online_again(
     hass: HomeAssistant,
     calls: list[ServiceCall],
     wait: Wait,
@@ -179,8 +181,8 @@ async def test_bill_waits_for_a_meter_that_goes_offline_shortly_before_midnight(
     wait: Wait,
     wait_until_april: WaitUntilApril,
 ) -> None:
-    # The button becomes unavailable 10 s after the last response of the meter. Here,
-    # this is 9 s after midnight, so the last response was 1 s before midnight.
+    # The last response was 1 s before midnight. The button becomes unavailable 10 s
+    # later, so 9 s after midnight.
     await wait_until_april(1, 0)
     await wait(9)
     await set_state(hass, "button.reset", "unavailable")
@@ -247,7 +249,7 @@ async def test_failed_reset_is_retried_without_another_message(
     await wait_until_april(1, 0)
     await wait(ONLINE_SECONDS)
     assert take_calls(calls) == [REPORTED, RESET]
-    # The counters have not fallen in 1 minute, so the reset is repeated.
+    # The counters have not fallen within 1 minute, so the reset is repeated.
     await wait(60)
     assert take_calls(calls) == [RESET]
     await set_state(hass, "button.reset", "unavailable")

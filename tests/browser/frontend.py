@@ -1,8 +1,8 @@
 """The actions of a user in the frontend of Home Assistant.
 
-Each action waits for the elements that it needs, not for a time. No action depends on
-a text of Home Assistant, so that the actions work in each language. Only `pick_time`
-and `replace_change` need English, because they use its formats of times and numbers.
+Each action waits for the elements that it needs, not for a time. Most actions work in
+each language, because they use no text of Home Assistant. Only `pick_time` and
+`replace_change` need English, because they use English formats of times and numbers.
 """
 
 from datetime import datetime
@@ -57,7 +57,7 @@ class Frontend:
         return self.page.locator("dialog-data-entry-flow ha-dialog")
 
     def step(self, kind: str) -> Locator:
-        """Return the step of the flow: form, menu, progress, abort or create-entry."""
+        """Return a step of the flow: form, menu, progress, abort or create-entry."""
         return self.flow.locator(f"step-flow-{kind}")
 
     @property
@@ -175,7 +175,7 @@ class Frontend:
     # -- tools -----------------------------------------------------------------
 
     async def perform(self, action: str, **data: Any) -> Locator:
-        """Perform an action in *Tools*, and return the editor with its response."""
+        """Perform an action in *Tools*. Return the editor that shows the response."""
         # The page takes the action from the local storage of the browser.
         filled_in = json.dumps({"action": action, "data": data})
         await self.page.add_init_script(
@@ -204,10 +204,10 @@ class Frontend:
         return self.page.locator("dialog-statistics-adjust-sum")
 
     async def pick_time(self, moment: datetime) -> None:
-        """List the rows around a time today, in the dialog that adjusts a statistic."""
+        """List the rows around `moment`, in the dialog that adjusts a statistic."""
         # In English, the field has hours from 1 to 12, and AM or PM. This method does
-        # not change AM or PM, so `moment` has to be in the half of the day that the
-        # field shows.
+        # not change the date, AM or PM, so `moment` has to be in the half of the day
+        # that the fields show.
         fields = self.adjust_sum.locator("ha-time-input input")
         await fields.nth(0).fill(f"{moment:%I}")
         await fields.nth(1).fill(f"{moment:%M}")

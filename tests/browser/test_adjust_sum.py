@@ -26,18 +26,18 @@ from .test_energy import kwh
 from .visitor import HOUR_OF_THE_DAY, visit
 
 HOUR = timedelta(hours=1)
-OFF = 2 * HOUR  # duration for which Home Assistant is off after the counters fell
+OFF_DURATION = 2 * HOUR  # of Home Assistant, after the counters fell
 HOURLY_KWH = [0.5] * 24  # of each counter, in the 24 hours before the fall
-# Energy of today in the imported statistics: that of the 15 hours since midnight,
-# without the last 2 hours, in which Home Assistant was off (`OFF`).
-TODAY_KWH = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF // HOUR])
+# Energy of today in the imported statistics. The day has 15 hours so far. In the last
+# 2 hours (`OFF_DURATION`), Home Assistant was off, so 13 hours have statistics.
+TODAY_KWH = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF_DURATION // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-# kWh; a counter counts less during the test. At 6 kW (`LOAD`), it counts 0.5 kWh in
-# 5 min, which is the timeout of the test.
+# kWh; the upper limit of the energy that a counter counts during the test. At 6 kW
+# (`LOAD`), it counts 0.5 kWh in 5 min, which is the timeout of the test.
 MOST_COUNTED = 0.5
 ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
-# kWh; the sum of a counter that was disabled for so long that the recorder starts a new
-# sum.
+# kWh; the last sum of a counter that was disabled for a long time. The recorder starts
+# a new sum.
 OLD_SUM = 321
 
 MOVE_BACK = (
@@ -66,12 +66,13 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
     with line_in_thread(Line([grid, roof], link=tmp_path / "line")) as line:
         async with run_home_assistant(tmp_path, port) as hass:
             home = await settled_home(hass, line)
-            at_grid, at_roof = await home.set_up_meters(1, 2)
-            # Entity IDs of a counter that falls so much that the recorder assumes a
-            # reset, of one that falls by less than a tenth, and of one with `OLD_SUM`.
-            fell = at_grid["energy_consumed"]
-            fell_less = at_roof["energy_produced"]
-            with_old_sum = at_grid["energy_produced"]
+            grid_entities, roof_entities = await home.set_up_meters(1, 2)
+            # Entity IDs of three counters. `fell` falls by more than a tenth, so the
+            # recorder assumes a reset. `fell_less` falls by less than a tenth. The last
+            # sum of `with_old_sum` is `OLD_SUM`.
+            fell = grid_entities["energy_consumed"]
+            fell_less = roof_entities["energy_produced"]
+            with_old_sum = grid_entities["energy_produced"]
             await home.import_statistics({fell: HOURLY_KWH, fell_less: HOURLY_KWH})
             await home.import_statistics({with_old_sum: HOURLY_KWH}, last_sum=OLD_SUM)
             grid.counters.consumed = 500_000  # Wh
@@ -85,17 +86,18 @@ async def test_adjust_sum_corrects_the_energy_dashboard(
         async with run_home_assistant(tmp_path, port) as hass:
             home = replace(home, hass=hass)
             await async_wait_until_running(hass)
-            await home.set_up_energy_dashboard(at_grid, at_roof)
+            await home.set_up_energy_dashboard(grid_entities, roof_entities)
             async with visit(browser, home.visitor, "en", None) as frontend:
                 await read_issue(frontend, issues[fell])
-                # The recorder added the whole reading.
+                # The recorder assumed a reset, so it added the whole reading.
                 found = kilowatt_hours(issues[fell]["found"])
                 await correct(home, frontend, fell, -found, "5minute")
                 await read_issue(frontend, issues[fell_less])
                 # The recorder subtracted the difference.
                 difference = kilowatt_hours(issues[fell_less]["difference"])
                 await correct(home, frontend, fell_less, difference, "hour")
-                # The recorder subtracted the old sum. Only an hourly row shows this.
+                # The recorder subtracted the old sum. Only an hourly row shows the
+                # subtraction.
                 five_minute_changes = await compiled_changes(
                     home, with_old_sum, "5minute"
                 )
@@ -132,14 +134,14 @@ async def fall_issues(home: Home) -> dict[str, dict[str, str]]:
 
 
 def move_back_recordings(database: Path) -> None:
-    """Move all recorded states and statistics back by `OFF`.
+    """Move all recorded states and statistics back by `OFF_DURATION`.
 
     This simulates that Home Assistant was off for this time. When the recorder starts,
     it compiles the missing statistics.
     """
     with closing(sqlite3.connect(database)) as connection, connection:
         for statement in MOVE_BACK:
-            connection.execute(statement, {"seconds": OFF.total_seconds()})
+            connection.execute(statement, {"seconds": OFF_DURATION.total_seconds()})
 
 
 def kilowatt_hours(text: str) -> float:
@@ -159,16 +161,16 @@ async def read_issue(frontend: Frontend, placeholders: Mapping[str, str]) -> Non
 
 
 async def correct(
-    home: Home, frontend: Frontend, statistic_id: str, by: float, period: str
+    home: Home, frontend: Frontend, statistic_id: str, correction: float, period: str
 ) -> None:
-    """Adjust the sum of a statistic by `by` kWh, at the row with the largest change.
+    """Adjust the sum of a statistic at the row with the largest change.
 
-    If `period` is "5minute", find the row by its time. If it is "hour", find the row in
-    the list of outliers.
+    `correction` is added to the sum, in kWh. If `period` is "5minute", find the row by
+    its time. If it is "hour", find the row in the list of outliers.
     """
     rows = await compiled_changes(home, statistic_id, period)
     start = max(rows, key=lambda row: abs(rows[row]))
-    new = rows[start] + by
+    new = rows[start] + correction
     assert 0 <= round(new, 2) < MOST_COUNTED
     await frontend.start_adjust_sum(statistic_id)
     if period == "hour":
@@ -177,9 +179,9 @@ async def correct(
         zone = ZoneInfo(home.visitor.time_zone)
         await frontend.pick_time(start.astimezone(zone))
     await frontend.replace_change(rows[start], new)
-    # The recorder adjusts the sum in the background. `by` is outside the limits below,
-    # so the loop runs at least once.
-    hours = {start: by}
+    # The recorder adjusts the sum in the background. `correction` is outside the
+    # limits below, so the loop runs at least once.
+    hours = {start: correction}
     while not all(-ROUNDING < change < MOST_COUNTED for change in hours.values()):
         await asyncio.sleep(0.2)
         hours = await compiled_changes(home, statistic_id, "hour")
@@ -188,17 +190,17 @@ async def correct(
 async def compiled_changes(
     home: Home, statistic_id: str, period: str
 ) -> dict[datetime, float]:
-    """Wait for the row of the last hour, and return the changes since the fall.
+    """Wait for the row of the last full hour, and return the changes since the fall.
 
     The changes are in kWh, by the start of each row.
     """
-    since = home.first_hour - OFF
+    since = home.first_hour - OFF_DURATION
     while home.first_hour - HOUR not in await home.changes(statistic_id, "hour", since):
         await asyncio.sleep(0.2)
     return await home.changes(statistic_id, period, since)
 
 
 async def total_of(frontend: Frontend, name: str) -> float:
-    """Return the energy of the day in a row of the Energy dashboard in kWh."""
+    """Return the energy of today in a row of the Energy dashboard, in kWh."""
     totals = frontend.page.locator("hui-energy-sources-table-card")
     return await kwh(totals.get_by_role("row").filter(has_text=name))

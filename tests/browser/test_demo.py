@@ -26,7 +26,7 @@ from .camera import Camera
 from .conftest import wants_pictures
 from .visitor import HOUR_OF_THE_DAY, Visitor, full_hour, visit
 
-NOON = 12  # local hour of the solar noon
+NOON_HOUR = 12  # local hour of the solar noon
 
 
 async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
@@ -34,7 +34,7 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
 ) -> None:
     # In the time zone of the visitor, the present hour is HOUR_OF_THE_DAY.
     hour = full_hour()
-    noon = int((hour - timedelta(hours=HOUR_OF_THE_DAY - NOON)).timestamp())
+    noon = int((hour - timedelta(hours=HOUR_OF_THE_DAY - NOON_HOUR)).timestamp())
     house, roof = await asyncio.to_thread(histories_before, time.time(), noon)
     async with (
         run_simulated_bus(tmp_path, noon) as port,
@@ -51,12 +51,12 @@ async def test_dashboard_of_the_demo_shows_today_and_two_weeks(
         demo = await async_set_up_demo(hass, plan, steps.append)
         assert steps[-2:] == ["Importing the history", "Setting up the dashboards"]
         assert [gap.begin for gap in demo.new_gaps.values()] == [house.outage.start]
-        # At the second set-up, the Energy dashboard already exists. So the history is
-        # not imported again.
+        # The demo imports the history only if there is no Energy dashboard. At the
+        # second set-up, the Energy dashboard already exists.
         steps.clear()
-        again = await async_set_up_demo(hass, plan, steps.append)
+        second_demo = await async_set_up_demo(hass, plan, steps.append)
         assert steps[-1] == "Waiting for the first values"
-        assert again.new_gaps == {}
+        assert second_demo.new_gaps == {}
         listed = await hass.command(type="repairs/list_issues")
         issues = {each["issue_id"] for each in listed["issues"]}
         assert not issues & {"country_not_configured", "deprecated_yaml"}

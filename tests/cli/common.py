@@ -17,17 +17,17 @@ from cli.app import app
 from simulator import Line, Meter, line_in_thread
 
 ROOT = Path(__file__).parents[2]
-# Response timeouts of a scan in s. Both are longer than the default of a serial port,
-# because the simulator responds late on a busy computer. `PROBE_TIMEOUT` keeps a scan
-# with many missing responses short. `LONG_TIMEOUT` is for a scan in which a device
-# responds to each probe.
+# Options for the response timeout of a scan, in s. The default for a serial port is too
+# short for the tests, because the simulator responds late on a busy computer.
+# `LONG_TIMEOUT` is for a scan in which a device responds to each probe. In other scans,
+# many responses are missing, so `PROBE_TIMEOUT` is shorter.
 PROBE_TIMEOUT = ("--timeout", "0.2")
 LONG_TIMEOUT = ("--timeout", "5")
-# Options with which a scan tries only these line settings.
+# Options of a scan that tries only one combination of line settings.
 ONE_SETTING = ("--baudrate", "9600", "--parity", "N", "--stopbits", "1")
 
-# Runs the command line, and lets Ctrl-C end it. Without `signal.signal`, the command
-# line would ignore Ctrl-C if a shell has started the tests in the background.
+# Code that runs the command line, and lets Ctrl-C end it. Without `signal.signal`, the
+# command line would ignore Ctrl-C if a shell has started the tests in the background.
 WITH_CTRL_C = """
 import signal
 from cli.__main__ import main
@@ -70,7 +70,7 @@ def countis_process(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command in a process, which ends with the context.
 
-    `code` replaces the entry point of the command line.
+    `code` is Python code that runs in place of the module `cli`.
     """
     entry_point = ("-m", "cli") if code is None else ("-c", code)
     command = [sys.executable, *entry_point, *arguments]

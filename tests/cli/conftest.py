@@ -12,7 +12,7 @@ from socomec_countis import unit
 
 @pytest.fixture(autouse=True)
 def _environment() -> Generator[None]:
-    """Remove the options of the bus from the environment, and set the time zone UTC.
+    """Remove the options of the bus from the environment, and use the time zone UTC.
 
     The clock of a simulated meter shows UTC.
     """

@@ -27,7 +27,7 @@ type Check = Callable[..., tuple[int, dict[str, Any]]]
 
 @pytest.fixture
 def check(line: Line, meter: Meter) -> Check:
-    """Return a function that checks the meter with a load of each phase."""
+    """Return a function that sets the loads of the phases and checks the wiring."""
 
     def run(*phases: Phase) -> tuple[int, dict[str, Any]]:
         meter.load = Constant(*phases)
