@@ -41,7 +41,7 @@ HOUR = 3600  # s
 # At this minute of an hour, the recorder has compiled the row of the previous hour, and
 # the integration has proposed to fill the gaps that ended in that hour.
 COMPILED_MINUTE = 3
-SECONDS_OF_POLLING = 300  # s, in which the meter is polled several times
+SECONDS_OF_POLLING = 300  # s after an outage; the meter is polled several times
 
 type Hours = dict[float, float]
 """The energy in kWh of each hour, by its start in s since 1970."""
@@ -63,15 +63,15 @@ class OutageTest:
     counters_by_hour: dict[float, tuple[float, float]] = field(default_factory=dict)
     """The consumed and the produced counter in kWh, by the time in s since 1970.
 
-    Each time is a full hour. The first one is the last full hour before the test began,
-    with the counters at the beginning of the test.
+    Each time is a full hour. The first entry belongs to the full hour before the test
+    began, but contains the counters at the beginning of the test.
     """
     # A lambda, because virtual time replaces `time.time` after this class is defined.
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
 
     @asynccontextmanager
     async def recording_counters(self) -> AsyncIterator[None]:
-        """Note the counters of the meter at each full hour in `counters_by_hour`."""
+        """At each full hour, add the counters of the meter to `counters_by_hour`."""
 
         async def note() -> None:
             while True:
@@ -89,10 +89,10 @@ class OutageTest:
                 await task
 
     async def import_earlier_rows(self) -> None:
-        """Give each statistic a row of the hour before the test began.
+        """Give each statistic a row for the last complete hour before the test began.
 
-        Only a gap with a row before it is filled. The row has the state and the sum
-        with which the recorder began.
+        The integration fills a gap only if the statistic has an earlier row. The new
+        row has the sum 0, and the state at which the recorder's sum was 0.
         """
         await async_wait_recording_done(self.hass)
         recorder = get_instance(self.hass)
@@ -105,12 +105,12 @@ class OutageTest:
         )
         hour_before = dt_util.utc_from_timestamp(self.started // HOUR * HOUR - HOUR)
         for statistic_id, (first, *_) in rows.items():
-            _, each = metadata[statistic_id]
+            _, statistic = metadata[statistic_id]
             assert first["state"] is not None
             assert first["sum"] is not None
             state = first["state"] - first["sum"]
             row = StatisticData(start=hour_before, state=state, sum=0)
-            async_import_statistics(self.hass, each, [row])
+            async_import_statistics(self.hass, statistic, [row])
 
     async def run_until(self, minute: float, hours: float = 0) -> None:
         """Run until `minute` minutes after a full hour, then for `hours` more hours."""
@@ -119,8 +119,8 @@ class OutageTest:
     async def until_proposed(self) -> None:
         """Run until the integration proposes to fill the gaps that ended in this hour.
 
-        The integration proposes this in the next hour, after the recorder has compiled
-        the row of this hour.
+        The proposal is made in the next hour, after the recorder has compiled the row
+        of this hour.
         """
         await self.run_until(COMPILED_MINUTE)
         gaps = coordinator_of(self.entry).meter_gaps
@@ -162,7 +162,7 @@ class OutageTest:
         return manager
 
     async def open_fix(self, issue: ir.IssueEntry | None = None) -> RepairsFlowResult:
-        """Open the fix flow of a gap, by default of the only one."""
+        """Open the fix flow of an issue of a gap, by default of the only issue."""
         if issue is None:
             (issue,) = self.issues
         return await self.fix_flows.async_init(

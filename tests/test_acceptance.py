@@ -127,11 +127,10 @@ async def test_value_that_other_resolution_does_not_confirm_is_rejected(
 ) -> None:
     meter.refuses_reserved = refuses_reserved
     library_meter = await async_polled_meter(memory_bus)
-    # The high-resolution counter is 66 115.2 kWh. The low-resolution counter is 1234
-    # kWh, and later 132 306 kWh.
-    meter.override = {50946: 100}
+    # The low-resolution counter is 1234 kWh.
+    meter.override = {50946: 100}  # the high-resolution counter: 66 115.2 kWh
     await async_poll_rejected(library_meter, 300)
-    meter.override |= {50770: 2}
+    meter.override |= {50770: 2}  # the low-resolution counter: 132 306 kWh
     await async_poll_rejected(library_meter, 10)
     meter.override = {}
     assert (await library_meter.async_read("energies")).values[TOTAL] == 1234.56
@@ -266,7 +265,7 @@ async def test_refused_read_of_a_transformer_does_not_raise_the_limits(
     meter.model = "Countis E43"
     meter.settings[table.CT_PRIMARY] = 100
     library_meter = await async_polled_meter(memory_bus)
-    # A single wrong reading, 4196 A instead of 100 A. Later reads are refused.
+    # The next response contains 4196 A instead of 100 A. Later reads are refused.
     memory_bus.faults.append(Fault(lambda words: [words[0], words[1] | 0x1000]))
     await library_meter.async_read("transformer")
     meter.refused_blocks = {table.NETWORK}
@@ -321,10 +320,10 @@ async def test_counters_that_a_command_accepts_during_a_poll_are_not_rejected(
         for _ in range(2):
             await library_meter.async_read("energies")
 
-    other = asyncio.create_task(command())
+    command_task = asyncio.create_task(command())
     with pytest.raises(ImplausibleError):
         await library_meter.async_read("energies")
-    await other
+    await command_task
     assert library_meter.counter_check.rejected == {}
 
 
@@ -336,5 +335,5 @@ async def test_only_supported_evidence_is_read(
     meter.override = registers_of("energy_consumed", 0)
     with pytest.raises(ImplausibleError):
         await library_meter.async_read("energies")
-    # The energies, their retry, and the identity.
+    # The energies, their retry, and the identity. The rollovers are not read.
     assert memory_bus.reads == [18, 18, 5]

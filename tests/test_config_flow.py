@@ -140,13 +140,13 @@ async def test_port_in_use_is_opened_after_its_release(
             return await async_profile_at(*args)
         except BUS_ERRORS as err:
             errors.append(err)
-            fcntl.flock(other, fcntl.LOCK_UN)
+            fcntl.flock(locked_port, fcntl.LOCK_UN)
             raise
 
     monkeypatch.setattr(scan_flow, "async_profile_at", release_after_error)
     monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 60)
-    with Path(line.port).open("rb", buffering=0) as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with Path(line.port).open("rb", buffering=0) as locked_port:
+        fcntl.flock(locked_port, fcntl.LOCK_EX)
         result = await add_meter()
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert len(errors) == 1
@@ -160,8 +160,8 @@ async def test_port_that_another_program_uses_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scan_flow, "REOPEN_SECONDS", 0)
-    with Path(line.port).open("rb", buffering=0) as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with Path(line.port).open("rb", buffering=0) as locked_port:
+        fcntl.flock(locked_port, fcntl.LOCK_EX)
         text = await shown_error(hass, await add_meter())
     assert f"Another program uses the port {line.port}" in text
 
@@ -354,7 +354,7 @@ async def assert_is_read(
     await until(lambda: coordinator_of(entry, unit_id).shown_online)
 
 
-async def test_form_for_a_gateway_suggests_its_default_port(
+async def test_form_for_changing_to_a_gateway_suggests_its_usual_tcp_port(
     hass: HomeAssistant, entry: CountisConfigEntry
 ) -> None:
     form = await open_reconfigure(hass, entry, "tcp")
@@ -367,7 +367,9 @@ async def test_new_line_settings_apply_to_all_meters(
     await add_meter(unit_id=2)
     form = await open_reconfigure(hass, entry)
     assert suggested_values(form) == bus_form(line, unit_id=None)
-    power = er.async_get(hass).async_get_entity_id("sensor", DOMAIN, f"{SERIAL}_power")
+    power_entity_id = er.async_get(hass).async_get_entity_id(
+        "sensor", DOMAIN, f"{SERIAL}_power"
+    )
     # The simulated meters receive at any speed, unless `meter_baudrate` is set.
     result = await reconfigure(
         hass, entry, bus_form(line, baudrate="19200", stopbits="2")
@@ -378,7 +380,7 @@ async def test_new_line_settings_apply_to_all_meters(
     assert info.units == {entry.entry_id: [1, 2]}
     await assert_is_read(hass, entry, 1)
     await assert_is_read(hass, entry, 2)
-    assert power == er.async_get(hass).async_get_entity_id(
+    assert power_entity_id == er.async_get(hass).async_get_entity_id(
         "sensor", DOMAIN, f"{SERIAL}_power"
     )
 
@@ -563,16 +565,16 @@ async def test_bus_is_reconfigured_if_a_device_or_the_entry_is_disabled(
     assert entry.data["baudrate"] == 38400
 
 
-def on_verification(
+def call_before_verification(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[], Awaitable[None]]
 ) -> None:
     """Call a function each time before the dialog verifies a meter of the bus."""
 
-    async def take(*args: Any, **kwargs: Any) -> Any:
+    async def take_after_call(*args: Any, **kwargs: Any) -> Any:
         await function()
         return await async_take_profile(*args, **kwargs)
 
-    monkeypatch.setattr(connection, "async_take_profile", take)
+    monkeypatch.setattr(connection, "async_take_profile", take_after_call)
 
 
 async def test_unexpected_error_keeps_the_old_line_settings(
@@ -584,7 +586,7 @@ async def test_unexpected_error_keeps_the_old_line_settings(
         raise ZeroDivisionError
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        on_verification(monkeypatch, fail)
+        call_before_verification(monkeypatch, fail)
         with pytest.raises(ZeroDivisionError):
             await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert entry.data["baudrate"] == 9600
@@ -607,7 +609,7 @@ async def test_reload_waits_for_the_end_of_the_verification(
         )
         await asyncio.sleep(0)  # lets the reload begin
 
-    on_verification(monkeypatch, reload)
+    call_before_verification(monkeypatch, reload)
     result = await reconfigure(hass, entry, bus_form(line, baudrate="19200"))
     assert result["reason"] == "reconfigure_successful"
     assert all([await each for each in reloads])
@@ -631,7 +633,7 @@ async def test_bus_is_polled_after_the_dialog_closed_during_verification(
             submitted.cancel()
             await asyncio.sleep(0)
 
-    on_verification(monkeypatch, close)
+    call_before_verification(monkeypatch, close)
     submitted = hass.async_create_task(
         hass.config_entries.flow.async_configure(
             form["flow_id"], bus_form(line, unit_id=None, baudrate="19200")
@@ -639,8 +641,8 @@ async def test_bus_is_polled_after_the_dialog_closed_during_verification(
     )
     with suppress(asyncio.CancelledError):
         await submitted
-    # If only the dialog is closed, the verification continues, and the new speed is
-    # stored.
+    # The cancellation ends the verification. If the dialog is only closed, the
+    # verification continues, and the new speed is stored.
     assert entry.data["baudrate"] == (9600 if is_cancelled else 19200)
     await assert_is_read(hass, entry, 1)
 

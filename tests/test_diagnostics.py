@@ -211,7 +211,7 @@ async def test_diagnostics_of_a_bus_that_is_not_set_up_contain_the_error(
     assert (await download())["setup_error"] == {"key": None, "placeholders": {}}
 
 
-async def test_diagnostics_of_the_device_of_a_replaced_meter_contain_no_meter(
+async def test_diagnostics_of_a_replaced_meters_device_contain_only_the_bus(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     download: Download,

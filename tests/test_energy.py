@@ -35,7 +35,7 @@ def _custom_integrations(
 
 
 def grid_connection(hass: HomeAssistant, key: str, price: float) -> dict[str, Any]:
-    """Return a grid connection with the energy of a sensor and its price per kWh."""
+    """Return a grid connection: the energy from a sensor, and a price per kWh."""
     return {
         "type": "grid",
         "stat_energy_from": entity_id(hass, key),

@@ -70,11 +70,9 @@ from .common import (
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("socket_enabled")]
 
 KINDS = ["tcp", "rtu_over_tcp"]
-# s; how long the Modbus TCP gateway waits for a response, and how long the integration
-# waits if the gateway is transparent (RTU over TCP). Both times are longer than the
-# defaults, because a busy machine delays the responses.
-GATEWAY_TIMEOUT = 1.0
-RESPONSE_TIMEOUT = 1.0
+# Both timeouts are longer than the defaults, because a busy machine delays responses.
+GATEWAY_TIMEOUT = 1.0  # s; the Modbus TCP gateway waits for a meter
+RESPONSE_TIMEOUT = 1.0  # s; the integration waits behind a transparent gateway
 
 
 @pytest.fixture(autouse=True)
@@ -147,11 +145,11 @@ async def added_entry(
 
 
 @pytest.mark.parametrize(
-    ("kind", "prefix"),
+    ("kind", "id_prefix"),
     [("tcp", "tcp:127.0.0.1:"), ("rtu_over_tcp", "serial:socket://127.0.0.1:")],
 )
 async def test_bus_behind_a_gateway_is_added_once(
-    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, prefix: str
+    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, id_prefix: str
 ) -> None:
     gateway = gateways[kind]
     entered = gateway_form(gateway, host=f" {gateway.host} ", baudrate="38400")
@@ -166,7 +164,7 @@ async def test_bus_behind_a_gateway_is_added_once(
         "baudrate": 38400,
     }
     assert entry.title == f"{gateway.host}:{gateway.port}"
-    assert entry.unique_id == f"{prefix}{gateway.port}"
+    assert entry.unique_id == f"{id_prefix}{gateway.port}"
     assert state(hass, "power") == "1300"
     again = await submit_form(hass, kind, entered | {"baudrate": "9600"})
     assert again["reason"] == "bus_already_configured"
@@ -261,8 +259,8 @@ async def test_other_kind_of_gateway_is_offered_with_the_entered_values(
     result = await flow.async_configure(result["flow_id"], {"next_step_id": other})
     assert result["step_id"] == other
     assert suggested_values(result) == entered
-    right = gateway_form(gateways[other])
-    result = await flow.async_configure(result["flow_id"], right)
+    corrected = gateway_form(gateways[other])
+    result = await flow.async_configure(result["flow_id"], corrected)
     assert result["type"] is FlowResultType.CREATE_ENTRY, result
     await unload_all(hass)
 
@@ -373,7 +371,8 @@ async def test_reset_with_lost_response_is_written_only_once(
     assert state(hass, "partial_energy_consumed") == "0"
     # The value 0x0B is written to register 57890 (0xE222) with function 6.
     assert writes_on(line) == [b"\x01\x06\xe2\x22\x00\x0b"]
-    # The gateway's exception is counted as a timeout, not as a refusal.
+    # The gateway reports the lost response with an exception. The integration counts
+    # this as a timeout, not as a refusal.
     assert entry.runtime_data.bus.traffic[1].refused == 0
     await unload_all(hass)
 
@@ -441,8 +440,8 @@ async def test_issue_of_an_offline_meter_names_the_gateway_first(
     await unload_all(hass)
 
 
-# `attempts` are the attempts to connect. The Modbus TCP client always waits 10 s for a
-# connection, so with this client, the test makes only one attempt.
+# `attempts` are the attempts to connect. Only one is made with the Modbus TCP client,
+# because this client always waits 10 s for a connection.
 @pytest.mark.parametrize(("kind", "attempts"), [("tcp", 1), ("rtu_over_tcp", 4)])
 @pytest.mark.usefixtures("short_pauses")
 async def test_gateway_that_drops_packets_is_logged_without_a_traceback(
@@ -498,10 +497,12 @@ async def press(hass: HomeAssistant, key: str) -> None:
 # -- broadcasts --------------------------------------------------------------------
 
 
-# `written` contains the unit IDs of the requests. 0 is a broadcast to all meters.
-@pytest.mark.parametrize(("kind", "written"), [("tcp", {1, 3}), ("rtu_over_tcp", {0})])
+# The unit ID 0 is a broadcast to all meters.
+@pytest.mark.parametrize(
+    ("kind", "written_ids"), [("tcp", {1, 3}), ("rtu_over_tcp", {0})]
+)
 async def test_tariff_is_broadcast_only_through_a_transparent_gateway(
-    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, written: set[int]
+    hass: HomeAssistant, gateways: dict[str, Gateway], kind: str, written_ids: set[int]
 ) -> None:
     entry = await added_entry(hass, gateways, kind, 3)
     devices = [
@@ -515,7 +516,7 @@ async def test_tariff_is_broadcast_only_through_a_transparent_gateway(
     await hass.services.async_call(
         DOMAIN, "set_tariff", {ATTR_DEVICE_ID: devices, "tariff": 2}, blocking=True
     )
-    assert {frame[0] for frame in writes_on(line)} == written
+    assert {frame[0] for frame in writes_on(line)} == written_ids
     assert {meter.counters.tariff for meter in line.meters.values()} == {2}
     await unload_all(hass)
 

@@ -50,20 +50,21 @@ from .scanned_bus import (
 )
 
 USUAL = LineSettings(9600, "N", 2)
-SLOW = LineSettings(4800, "N", 2)
-FAST = LineSettings(38400, "N", 2)
+LOW_SPEED = LineSettings(4800, "N", 2)
+HIGH_SPEED = LineSettings(38400, "N", 2)
 LAST = SCAN_SETTINGS[-1]
 
-# The settings of a scan to which a meter in AUTO mode responds. The manual lists 9600
-# to 38400 baud with 8N2, 8E1 and 8O1. A scan sends 8E2 and 8O2 in place of 8E1 and 8O1.
-# The meter also receives these, because a second stop bit looks like an idle line.
+# A meter in AUTO mode responds to probes with these settings. The manual lists 9600 to
+# 38400 baud with 8N2, 8E1 and 8O1. In place of 8E1 and 8O1, a scan sends requests with
+# 8E2 and 8O2. The meter also receives these requests, because a second stop bit looks
+# like an idle line.
 AUTO_MODE = [each for each in SCAN_SETTINGS if each.baudrate > 4800]
 
 PROFILE_SECONDS = 2.0  # s to take a profile at 4800 baud, rounded up
-# A scan of all unit IDs and settings begins with this number of probes. Each of the
-# first 16 unit IDs has one probe with the usual settings, and then one with each of 12
-# settings.
-FIRST_PROBES = (1 + 12) * 16
+# A scan of all unit IDs and settings begins with this number of probes of the first 16
+# unit IDs. Each of these unit IDs has one probe with the usual settings, and later one
+# probe with each of the 12 settings.
+FIRST_PROBE_COUNT = (1 + 12) * 16
 
 
 def meter_at(unit_id: int, *settings: LineSettings, **changes: Any) -> ScannedMeter:
@@ -93,7 +94,7 @@ def test_scan_tries_each_speed_and_parity_once_with_2_stop_bits() -> None:
     assert {(each.baudrate, each.parity) for each in SCAN_SETTINGS} == {
         (each.baudrate, each.parity) for each in ALL_SETTINGS
     }
-    assert SCAN_SETTINGS[:2] == (USUAL, SLOW)
+    assert SCAN_SETTINGS[:2] == (USUAL, LOW_SPEED)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +125,15 @@ def test_port_in_use_with_1_stop_bit_is_scanned_with_1_stop_bit() -> None:
     assert settings_to_try(38400, usable=[in_use]) == ()
 
 
-def test_first_unit_ids_are_probed_with_all_settings_first() -> None:
+def test_scan_begins_with_the_first_unit_ids_and_all_settings() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, UNIT_IDS))
-    first = probes[:FIRST_PROBES]
+    first = probes[:FIRST_PROBE_COUNT]
     assert {each.unit_id for each in first} == set(range(1, 17))
     assert {each.settings for each in first} == set(SCAN_SETTINGS)
     for settings in SCAN_SETTINGS:
-        later = [each for each in probes[FIRST_PROBES:] if each.settings == settings]
+        later = [
+            each for each in probes[FIRST_PROBE_COUNT:] if each.settings == settings
+        ]
         assert [each.unit_id for each in later] == list(UNIT_IDS)
 
 
@@ -143,11 +146,11 @@ def test_single_unit_id_is_probed_with_a_long_timeout_at_the_end() -> None:
     probes = list(planned_probes(SCAN_SETTINGS, [7]))
     # Ten probes with the first settings, because a meter in AUTO mode needs several
     # requests before it responds.
-    assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(SLOW, 7)]
-    slow = [each for each in probes if each.slow]
+    assert probes[:11] == [Probe(USUAL, 7)] * 10 + [Probe(LOW_SPEED, 7)]
+    slow_probes = [each for each in probes if each.slow]
     # Three slow probes, which have a timeout of 1 s, with each of the 12 settings.
-    assert probes[-3 * 12 :] == slow
-    assert {each.settings for each in slow} == set(SCAN_SETTINGS)
+    assert probes[-3 * 12 :] == slow_probes
+    assert {each.settings for each in slow_probes} == set(SCAN_SETTINGS)
 
 
 # -- duration --------------------------------------------------------------------------
@@ -157,9 +160,9 @@ def test_single_unit_id_is_probed_with_a_long_timeout_at_the_end() -> None:
     ("settings", "unit_ids", "limit_seconds"),
     [
         (SCAN_SETTINGS, UNIT_IDS, 300),
-        ([SLOW], UNIT_IDS, 32),
+        ([LOW_SPEED], UNIT_IDS, 32),
         ([USUAL], UNIT_IDS, 26),
-        ([FAST], UNIT_IDS, 22),
+        ([HIGH_SPEED], UNIT_IDS, 22),
         (SCAN_SETTINGS, [1], 50),
         ([USUAL], [1], 6),
     ],
@@ -173,8 +176,8 @@ async def test_scan_without_a_meter_ends_within_the_worst_case(
     # `bus.unit_ids()` also includes the two reads of the echo check.
     probes = len(bus.unit_ids()) - 2
     assert probes == len(list(planned_probes(settings, unit_ids)))
-    # The worst case contains time for the host and for recoveries, which take no time
-    # on a `ScannedBus`, and about 0.5 s too much for the echo check.
+    # The worst case contains time for the host and for recoveries, although they take
+    # no time on a `ScannedBus`. It also has about 0.5 s too much for the echo check.
     reserve = (HOST_SECONDS + OPEN_SECONDS / PROBES_UNTIL_RECOVERY) * probes
     assert took <= worst_case_seconds(settings, unit_ids) < limit_seconds
     assert took >= worst_case_seconds(settings, unit_ids) - reserve - 0.5
@@ -213,8 +216,8 @@ async def test_meters_at_first_unit_ids_are_found_within_4_s() -> None:
 async def test_remaining_seconds_follow_the_duration_of_the_probes() -> None:
     loop = asyncio.get_running_loop()
     predicted_ends: list[float] = []
-    # Behind this gateway, a probe takes 1.5 s, not the expected 85 ms. There are 116
-    # probes, because the first 16 unit IDs are probed again.
+    # Behind the Modbus TCP gateway, a probe takes 1.5 s, not the expected 85 ms. There
+    # are 116 probes, because the first 16 unit IDs are probed again.
     bus = ScannedBus(framing="tcp", response_timeout=1.5)
     scan = Scan(bus.open, [USUAL], range(1, 101))
     scan.on_change = lambda: predicted_ends.append(loop.time() + scan.remaining_seconds)
@@ -236,7 +239,7 @@ async def test_longer_timeout_of_the_bus_extends_the_timeout_of_probes() -> None
 
 # A probe waits for twice the measured delay, and at least for 60 ms.
 @pytest.mark.parametrize(("delay", "found"), [(0.03, []), (0.05, [20])])
-async def test_measured_delay_of_the_bus_extends_the_response_timeout(
+async def test_measured_delay_of_the_bus_extends_the_timeout_of_probes(
     delay: float, found: list[int]
 ) -> None:
     bus = ScannedBus([meter_at(20, delay=0.09)], bus=Bus(baudrate=9600))
@@ -251,14 +254,14 @@ async def test_measured_delay_of_the_bus_extends_the_response_timeout(
 
 
 async def test_settings_are_found_for_a_known_unit_id() -> None:
-    bus = ScannedBus([meter_at(7, FAST)])
+    bus = ScannedBus([meter_at(7, HIGH_SPEED)])
     scan = Scan(bus.open, unit_ids=[7])
     await scan.async_run()
     (found,) = scan.found
-    assert (found.unit_id, found.settings) == (7, FAST)
+    assert (found.unit_id, found.settings) == (7, HIGH_SPEED)
     assert found.profile.serial_number == "1438012000007"
     assert found.profile.model == "COUNTIS E33"
-    assert bus.opened == list(SCAN_SETTINGS[: SCAN_SETTINGS.index(FAST) + 1])
+    assert bus.opened == list(SCAN_SETTINGS[: SCAN_SETTINGS.index(HIGH_SPEED) + 1])
 
 
 @pytest.mark.parametrize("settings", [[USUAL], SCAN_SETTINGS])
@@ -272,7 +275,7 @@ async def test_meter_with_delay_of_990_ms_is_found_at_a_known_unit_id(
     assert scan.others == set()
 
 
-@pytest.mark.parametrize("settings", [[FAST], SCAN_SETTINGS])
+@pytest.mark.parametrize("settings", [[HIGH_SPEED], SCAN_SETTINGS])
 async def test_meter_in_auto_mode_is_found_at_a_known_unit_id(
     settings: Sequence[LineSettings],
 ) -> None:
@@ -300,27 +303,31 @@ async def test_meters_in_auto_mode_are_found_at_unknown_unit_ids(
 
 
 async def test_after_the_first_response_only_its_settings_are_probed() -> None:
-    bus = ScannedBus([meter_at(3, FAST), meter_at(5, FAST), meter_at(30, FAST)])
+    bus = ScannedBus(
+        [meter_at(3, HIGH_SPEED), meter_at(5, HIGH_SPEED), meter_at(30, HIGH_SPEED)]
+    )
     scan = Scan(bus.open, unit_ids=range(1, 41))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [3, 5, 30]
-    assert bus.opened == [USUAL, SLOW, FAST]
-    assert scan.probed_settings == FAST
-    probed = [unit_id for settings, unit_id, _ in bus.requests if settings == FAST]
+    assert bus.opened == [USUAL, LOW_SPEED, HIGH_SPEED]
+    assert scan.probed_settings == HIGH_SPEED
+    probed = [
+        unit_id for settings, unit_id, _ in bus.requests if settings == HIGH_SPEED
+    ]
     # The unit IDs in the order of their last probes. The meters at 3 and 5 are found
-    # in the first pass over unit IDs 1 to 16, so the second pass omits them.
+    # while unit IDs 1 to 16 are probed. The pass over all unit IDs omits both meters.
     assert list(dict.fromkeys(probed[::-1]))[::-1] == [3, 5, 1, 2, 4, *range(6, 41)]
 
 
 async def test_response_of_another_device_determines_the_settings() -> None:
-    other = meter_at(3, FAST)
+    other = meter_at(3, HIGH_SPEED)
     other.meter.override = {50000: ord("X")}  # not the signature of Socomec
-    bus = ScannedBus([other, meter_at(5, FAST)])
+    bus = ScannedBus([other, meter_at(5, HIGH_SPEED)])
     scan = Scan(bus.open, unit_ids=range(1, 21))
     await scan.async_run()
     assert unit_ids_of(scan.found) == [5]
     assert scan.others == {3}
-    assert bus.opened[-1] == FAST
+    assert bus.opened[-1] == HIGH_SPEED
 
 
 @pytest.mark.parametrize("exception", [1, 2, 4])
@@ -354,17 +361,17 @@ async def test_meter_that_starts_up_is_found_by_its_next_probe() -> None:
     starting.meter.starting = True
     bus = ScannedBus([starting])
     scan = Scan(bus.open, [USUAL], range(1, 40))
-    others: list[set[int]] = []
+    seen_others: list[set[int]] = []
 
     def on_change() -> None:
-        # The meter is starting only at the first probe of unit ID 1. The second probe
-        # of this unit ID is the 40th probe. `others` gets an item before each probe.
-        others.append(set(scan.others))
-        starting.meter.starting = scan.probed_unit_id == 1 and len(others) < 30
+        # `seen_others` gets an item before each probe. The probes of unit ID 1 are the
+        # first and the 40th probe. The meter is starting only at the first of the two.
+        seen_others.append(set(scan.others))
+        starting.meter.starting = scan.probed_unit_id == 1 and len(seen_others) < 30
 
     scan.on_change = on_change
     await scan.async_run()
-    assert {1} in others
+    assert {1} in seen_others
     assert unit_ids_of(scan.found) == [1]
     assert scan.others == set()
 
@@ -381,7 +388,7 @@ async def test_damaged_response_to_a_probe_is_retried() -> None:
 async def test_two_damaged_responses_are_no_device() -> None:
     damaged = ModbusProtocolError("wrong CRC")
     bus = ScannedBus([meter_at(2)], errors={1: [damaged, damaged]})
-    scan = Scan(bus.open, [USUAL, FAST], [1, 2])
+    scan = Scan(bus.open, [USUAL, HIGH_SPEED], [1, 2])
     await scan.async_run()
     assert unit_ids_of(scan.found) == [2]
     assert scan.others == set()
@@ -400,21 +407,23 @@ async def test_profile_is_taken_again_after_damaged_responses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "unit_ids", "present"),
+    ("settings", "unit_ids", "connected_meter"),
     [
-        (SCAN_SETTINGS, [1], meter_at(1, FAST)),
+        (SCAN_SETTINGS, [1], meter_at(1, HIGH_SPEED)),
         ([USUAL], range(1, 40), meter_at(1)),
         ([USUAL], range(3, 40), meter_at(30)),
-        ([USUAL, FAST], range(1, 40), meter_at(20, FAST)),
-        ([USUAL, FAST], [1, 9], meter_at(9, FAST)),
+        ([USUAL, HIGH_SPEED], range(1, 40), meter_at(20, HIGH_SPEED)),
+        ([USUAL, HIGH_SPEED], [1, 9], meter_at(9, HIGH_SPEED)),
         (SCAN_SETTINGS, range(1, 40), meter_at(99)),  # 99 is not scanned
     ],
 )
 async def test_progress_never_decreases_and_ends_at_1(
-    settings: Sequence[LineSettings], unit_ids: Sequence[int], present: ScannedMeter
+    settings: Sequence[LineSettings],
+    unit_ids: Sequence[int],
+    connected_meter: ScannedMeter,
 ) -> None:
     seen: list[float] = []
-    bus = ScannedBus([present])
+    bus = ScannedBus([connected_meter])
     scan = Scan(bus.open, settings, unit_ids)
     scan.on_change = lambda: seen.append(scan.progress)
     await scan.async_run()
@@ -494,7 +503,7 @@ async def test_error_when_the_bus_is_opened_ends_the_scan() -> None:
         async with bus.open(settings) as opened:
             yield opened
 
-    scan = Scan(open_usual, [USUAL, FAST], range(2, 9))
+    scan = Scan(open_usual, [USUAL, HIGH_SPEED], range(2, 9))
     with pytest.raises(PermissionError):
         await scan.async_run()
 
@@ -593,8 +602,8 @@ async def test_scan_uses_a_tenth_of_the_time_of_an_overloaded_bus() -> None:
     # Probes of 30 unit IDs, repeated probes of the first 16, and at most 20 requests
     # that take the profile of the found meter.
     requests = 30 + 16 + 20
-    # The bus is never free, so each request waits for the longest time. Then the
-    # request takes about 0.1 s.
+    # The bus is never free, so each request is sent after `LONGEST_BACKGROUND_WAIT`,
+    # and takes about 0.1 s.
     assert took == pytest.approx(requests * (LONGEST_BACKGROUND_WAIT + 0.1), rel=0.2)
 
 
@@ -646,12 +655,12 @@ async def linked_line(meter: Meter, tmp_path: Path) -> AsyncIterator[Line]:
 async def test_settings_are_found_through_a_client(line: Line) -> None:
     line.meter_baudrate = 38400
     port = ClientPort(line)
-    scan = Scan(port.open, [USUAL, FAST], [1])
+    scan = Scan(port.open, [USUAL, HIGH_SPEED], [1])
     await scan.async_run()
     (found,) = scan.found
-    assert (found.unit_id, found.settings) == (1, FAST)
+    assert (found.unit_id, found.settings) == (1, HIGH_SPEED)
     assert (found.profile.model, found.profile.serial_number) == ("COUNTIS E33", SERIAL)
-    assert port.opened == [USUAL, FAST]
+    assert port.opened == [USUAL, HIGH_SPEED]
 
 
 async def test_meters_are_found_between_unit_ids_without_a_device(line: Line) -> None:

@@ -63,8 +63,8 @@ def test_error_has_the_same_text_in_all_dialogs(path: Path) -> None:
     errors.append({key: each["message"] for key, each in texts["exceptions"].items()})
     # The advice about another meter depends on the dialog.
     keys = {key for each in errors for key in each} - {"another_meter"}
-    # The errors of a bus, a meter and a repair, and the exceptions. With fewer lists,
-    # the loop could compare nothing.
+    # At least the texts of a bus, a meter, a repair and the exceptions. If no list were
+    # found, the loop would compare nothing, and the test would pass.
     assert len(errors) >= 4
     for key in keys:
         assert len({each[key] for each in errors if key in each}) == 1, key

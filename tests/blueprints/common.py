@@ -16,7 +16,7 @@ type Wait = Callable[[float], Awaitable[None]]
 async def settle() -> None:
     """Wait until the automations have reacted to an event.
 
-    `async_block_till_done` would also wait for automations that contain a delay.
+    `async_block_till_done` would also wait for the end of each delay in an automation.
     """
     for _ in range(20):  # rounds of the event loop; enough for each automation
         await asyncio.sleep(0)

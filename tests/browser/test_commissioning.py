@@ -9,7 +9,7 @@ from .camera import DIALOG
 from .frontend import Frontend
 from .home import WORKSHOP, Home, title
 
-SCAN = {"width": DIALOG, "height": 470}  # size of the pictures of a scan, in pixels
+SCAN_SIZE = {"width": DIALOG, "height": 470}  # of the pictures of a scan, in pixels
 
 
 async def start_scan(home: Home, frontend: Frontend) -> None:
@@ -30,7 +30,7 @@ async def test_scan_continues_after_closing_its_dialog_and_leaving_the_page(
     home: Home, frontend: Frontend
 ) -> None:
     await start_scan(home, frontend)
-    await frontend.picture("find-meters", **SCAN)
+    await frontend.picture("find-meters", **SCAN_SIZE)
     resume = frontend.texts("config.step.user.menu_options.resume")
     await frontend.close()
     await frontend.add_integration()
@@ -65,7 +65,7 @@ async def test_found_meters_are_selected_and_added(
     listed = frontend.step("form")
     for unit_id in (1, 2, WORKSHOP):
         await expect(listed).to_contain_text(home.serial_number(unit_id))
-    await frontend.picture("found-meters", **SCAN)
+    await frontend.picture("found-meters", **SCAN_SIZE)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
     assert await home.entry_states() == ["loaded"]
@@ -87,8 +87,8 @@ async def test_tariff_is_selected_on_the_page_of_the_meter(
     await option.click()
     while home.meter(WORKSHOP).counters.tariff != 2:
         await asyncio.sleep(0.2)
-    # The selection enabled the counter of the tariff. So Home Assistant would reload
-    # the bus in half a minute, during the next test.
+    # The selection enabled the counter of the tariff. Home Assistant reloads the bus
+    # half a minute after an entity is enabled, which would disturb the next test.
     await home.delete_buses()
 
 
@@ -112,20 +112,21 @@ async def test_replaced_meter_is_reported_and_can_be_accepted(
     home: Home, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await home.set_up_meters(WORKSHOP)
-    # Another meter responds at this unit ID. Its identity is verified after the reload.
+    # Let another meter respond at the unit ID. The reload verifies the identity.
     monkeypatch.setattr(home.meter(WORKSHOP), "serial", (0x1526, 0x0120, 42))
+    new_serial = home.serial_number(WORKSHOP)
     (entry,) = await home.entries()
     await home.hass.request(
         "POST", f"/api/config/config_entries/entry/{entry['entry_id']}/reload"
     )
     issue = "issues.another_meter"
-    names = {"name": title(WORKSHOP), "found": home.serial_number(WORKSHOP)}
-    await frontend.start_repair(frontend.texts(f"{issue}.title").format(**names))
-    await expect(frontend.step("form")).to_contain_text(names["found"])
+    placeholders = {"name": title(WORKSHOP), "found": new_serial}
+    await frontend.start_repair(frontend.texts(f"{issue}.title").format(**placeholders))
+    await expect(frontend.step("form")).to_contain_text(new_serial)
     await frontend.picture("another-meter", width=DIALOG, height=560)
     await frontend.submit()
     await expect(frontend.step("create-entry")).to_be_visible()
     # The new meter has its own entities.
-    while not await home.is_available(f"{names['found']}_power"):
+    while not await home.is_available(f"{new_serial}_power"):
         await asyncio.sleep(0.2)
     await home.delete_buses()

@@ -29,13 +29,14 @@ async def test_device_page_shows_present_values(
     await frontend.picture("device", width=DEVICE_PAGE, height=1340)
     power = frontend.row(frontend.texts("entity.sensor.power.name"))
     await expect(power).to_contain_text(re.compile(r"\d\s?W\b"))
-    load = Constant(Phase(12_340), Phase(0), Phase(0))  # W, which the house never has
+    # The simulated house itself never has a power of 12 340 W.
+    load = Constant(Phase(12_340), Phase(0), Phase(0))
     monkeypatch.setattr(home.meter(1), "load", load)
     await expect(power).to_contain_text(re.compile(r"12\D?340\s?W\b"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_button_resets_the_partial_counters_and_no_total(
+async def test_button_resets_partial_counters_but_no_total(
     home: Home, frontend: Frontend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await home.delete_buses()

@@ -9,7 +9,7 @@ from simulator import Line, line_in_thread
 from tools.demo.arguments import parse_arguments
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the error with which the demo refuses these arguments."""
     with pytest.raises(SystemExit) as ended:
         parse_arguments(arguments)
@@ -20,7 +20,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_port_that_does_not_exist_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert refused(capsys, "--port", "/dev/no-such-port", "--unit-id", "5") == (
+    assert refusal(capsys, "--port", "/dev/no-such-port", "--unit-id", "5") == (
         "./scripts/demo: error: /dev/no-such-port is not a serial port: check the name"
         " of the port, and that the adapter is plugged in"
     )
@@ -31,7 +31,7 @@ def test_file_that_is_no_port_is_refused(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert f"{file} is not a serial port" in refused(capsys, "--port", str(file))
+    assert f"{file} is not a serial port" in refusal(capsys, "--port", str(file))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_file_that_is_no_port_is_refused(
 def test_option_of_a_real_meter_without_a_port_is_refused(
     option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refused(capsys, option, value) == (
+    assert refusal(capsys, option, value) == (
         f"./scripts/demo: error: {option} is for a real meter: add its port with --port"
     )
 
@@ -64,7 +64,7 @@ def test_option_of_a_real_meter_without_a_port_is_refused(
 def test_value_outside_its_range_is_refused(
     option: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refused(capsys, option, value) == (
+    assert refusal(capsys, option, value) == (
         f"./scripts/demo: error: argument {option}: {value} is not {expected}"
     )
 
@@ -72,7 +72,7 @@ def test_value_outside_its_range_is_refused(
 def test_baudrate_that_no_meter_has_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    error = refused(capsys, "--baudrate", "77")
+    error = refusal(capsys, "--baudrate", "77")
     assert "argument --baudrate: invalid choice" in error
     assert all(str(each) in error for each in BAUDRATES)
 

@@ -29,7 +29,7 @@ def _restored_signal_handlers() -> Generator[None]:
 
 
 class InterruptedImport(ModuleType):
-    """A module during whose import a user presses Ctrl-C."""
+    """A module whose import a user interrupts with Ctrl-C."""
 
     def __getattr__(self, name: str) -> object:
         """Raise the exception of Ctrl-C when `run_demo` is imported."""
@@ -50,7 +50,7 @@ def test_interrupt_during_the_imports_ends_the_demo_with_a_message(
 
 
 @pytest.mark.usefixtures("_restored_signal_handlers")
-def test_demo_whose_data_is_in_use_does_not_advise_deleting_the_data(
+def test_error_of_a_second_demo_does_not_advise_deleting_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "DEMO_FOLDER", tmp_path)
@@ -66,8 +66,8 @@ async def test_home_assistant_stops_before_the_simulated_meters(
 ) -> None:
     stopped = []
 
-    def program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
-        """Return a function whose context manager notes its exit in `stopped`."""
+    def fake_program(name: str) -> Callable[..., AbstractAsyncContextManager[object]]:
+        """Return a function whose context adds `name` to `stopped` when it ends."""
 
         @asynccontextmanager
         async def running(folder: Path, number: int) -> AsyncIterator[object]:
@@ -83,9 +83,9 @@ async def test_home_assistant_stops_before_the_simulated_meters(
         raise ToolError
 
     monkeypatch.setattr(run, "free_port", int)  # returns the wanted port
-    monkeypatch.setattr(run, "run_home_assistant", program("Home Assistant"))
-    monkeypatch.setattr(run, "run_simulated_bus", program("simulator"))
-    # No code uses the histories in this test, so any two values are possible.
+    monkeypatch.setattr(run, "run_home_assistant", fake_program("Home Assistant"))
+    monkeypatch.setattr(run, "run_simulated_bus", fake_program("simulator"))
+    # No code of this test uses the two histories, so their values do not matter.
     monkeypatch.setattr(run, "histories_before", lambda moment, noon: [moment, noon])
     monkeypatch.setattr(run, "async_wait_until_running", fail)
     with pytest.raises(ToolError):

@@ -33,7 +33,7 @@ from tools.soak.run import (
 from tools.soak.world import KEYS, METERS, SoakMeter, World, new_counters
 
 START = 1_774_699_200.0  # s since 1970: 2026-03-28, 12:00 UTC
-HOUR = 3600
+HOUR = 3600  # s
 WATTS = 6000  # 6 kWh in the hour that `run_meter` simulates
 
 
@@ -194,7 +194,10 @@ async def machine(
 def register_button(
     hass: HomeAssistant, machine: Machine, error: str | None, *, works: bool
 ) -> None:
-    """Register the action that presses a button."""
+    """Register the action that presses a button.
+
+    If `works` is true, a press resets the counters. An `error` is raised after this.
+    """
 
     @callback
     def press(call: ServiceCall) -> None:
@@ -243,7 +246,7 @@ async def test_only_a_meter_with_high_counters_is_reset(
             "5 partial_energy_consumed",
             "5 partial_energy_produced",
         }
-    # Now no meter is resettable.
+    # After these resets, no partial counter is above 3 kWh.
     machine.world.lost.clear()
     for reset in (reset_by_button, reset_at_the_meter):
         await reset(machine)
