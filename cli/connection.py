@@ -28,7 +28,7 @@ from socomec_countis import (
 
 type Kind = Literal["port", "tcp", "rtu_over_tcp"]
 
-# s; the timeout of the client, to open a port and for each response. It has to be
+# In s; the timeout of the client, to open a port and for each response. It has to be
 # longer than the timeouts of the bus, so the value of `scan --timeout` is added to it.
 CONNECTION_TIMEOUT = 5.0
 
@@ -38,13 +38,13 @@ OPEN_ATTEMPTS = 3
 OPEN_RETRY_DELAY = 0.25  # s
 # Texts that replace those of the operating system, by error number.
 REASONS = {errno.ENOTTY: "not a serial port"}
-# s; after `close`, the client closes the port in the background within this time. The
-# event loop has to run until then. Otherwise the port stays open and locked.
+# In s; after `close`, the client closes the port in the background within this time.
+# The event loop has to run until then. Otherwise the port stays open and locked.
 CLOSE_SECONDS = 0.05
 
-# s until a response begins; None selects the default of the library for a serial port.
-# A network adds its delay. A Modbus TCP gateway reports a lost response after its own
-# timeout, for which the client has to wait.
+# Seconds until a response begins; None selects the default of the library for a serial
+# port. A network adds its delay. A Modbus TCP gateway reports a lost response after its
+# own timeout, for which the client has to wait.
 RESPONSE_TIMEOUTS: dict[Kind, float | None] = {
     "port": None,
     "rtu_over_tcp": 0.5,

@@ -24,11 +24,12 @@ from .connection import Connection, async_find_meter
 from .failures import ERRORS, NO_RESPONSE, Failure, failure
 from .tables import PHASES
 
-# s between two attempts to find the meters that were not found yet. If a meter does not
-# respond, an attempt uses the bus for several seconds, which delays all other reads.
+# Seconds between two attempts to find the meters that were not found yet. If a meter
+# does not respond, an attempt uses the bus for several seconds, which delays all other
+# reads.
 FIND_PAUSE = 10.0
-# s; replaces FIND_PAUSE after any failure other than a missing response. For example,
-# a meter that is starting responds, but may not have all required blocks yet.
+# In s; replaces FIND_PAUSE after any failure other than a missing response. For
+# example, a meter that is starting responds, but may not have all required blocks yet.
 RETRY_PAUSE = 1.0
 
 

@@ -16,10 +16,10 @@ from .options import Selection
 from .output import Column, ProgressDisplay, Rows, percent
 
 MAX_TIMEOUT = 60  # s; the highest --timeout, our choice
-# s; in RTU framing, `Probe.async_send` subtracts this time from the response timeout of
-# the bus, to get the timeout of a probe.
+# In s; in RTU framing, `Probe.async_send` subtracts this time from the response timeout
+# of the bus, to get the timeout of a probe.
 TIMEOUT_DIFFERENCE = RESPONSE_TIMEOUT - PROBE_TIMEOUT
-# s; the default timeouts of a probe.
+# In s; the default timeouts of a probe.
 PROBE_TIMEOUTS: dict[Kind, float] = {
     "port": PROBE_TIMEOUT,
     "rtu_over_tcp": (RESPONSE_TIMEOUTS["rtu_over_tcp"] or 0) - TIMEOUT_DIFFERENCE,

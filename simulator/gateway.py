@@ -37,7 +37,7 @@ WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # by function code
 MAX_FRAME = 256  # the longest RTU frame
 
 FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
-# s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
+# In s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
 # The gateway divides each wait for bytes into this number of parts. On a busy computer,

@@ -23,7 +23,7 @@ from .ports import OnData, Port, TerminalPort
 
 BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 DEFAULT_BAUDRATE = 9600
-# s; all bytes of one slice reach the client in one write. Shorter slices cost
+# In s; all bytes of one slice reach the client in one write. Shorter slices cost
 # processor time, and a USB adapter also collects bytes for some ms.
 SLICE_SECONDS = 0.005
 

@@ -43,7 +43,8 @@ KILOWATTS = 20
 WATTS_OF_UNIT = {WATTS: 1, KILOWATTS: 1000}
 """The size of each of these units in W, by the code of the unit."""
 
-# s between two samples of a past load. All integration periods are multiples of 60 s.
+# Seconds between two samples of a past load. All integration periods are multiples of
+# 60 s.
 SAMPLE_SECONDS = 60
 
 

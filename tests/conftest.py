@@ -54,7 +54,7 @@ for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
 # By default, the garbage collector runs after 2000 new objects. This takes 5 % of the
 # time of the tests.
 gc.set_threshold(100_000)
-# s; the time that the threads of Home Assistant's executor have to end after a test.
+# In s; the time that the threads of Home Assistant's executor have to end after a test.
 # Home Assistant interrupts a thread after a small fraction of this time. With the
 # default of 10 s, the fraction is less than 1 s, which is too short on a busy machine.
 # The end of a thread makes the next thread end, but not if the thread is interrupted.

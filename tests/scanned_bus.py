@@ -39,7 +39,7 @@ from .memory_bus import (
 
 METER_DELAY = 0.03  # s until a meter begins its response
 OPEN_SECONDS = 0.2  # s until a closed port is open again
-# s; duration of the scan's check for an echo of the adapter, at 4800 baud. Two reads
+# In s; duration of the scan's check for an echo of the adapter, at 4800 baud. Two reads
 # and a loopback test time out. After each read, the port is closed and opened again.
 ECHO_CHECK_SECONDS = 1.3
 

@@ -339,8 +339,8 @@ async def test_port_that_remains_busy_raises_a_connection_error(
     began = seconds()
     with pytest.raises(ModbusConnectionError):
         await unit.read_holding_registers(7, 2)
-    # s; the recovery lasts until the response timeout has passed. Then the bus tries to
-    # open the port for REOPEN_SECONDS.
+    # In s; the recovery lasts until the response timeout has passed. Then the bus tries
+    # to open the port for REOPEN_SECONDS.
     expected = pytest.approx(TIMEOUT + REOPEN_SECONDS, abs=REOPEN_DELAY)
     assert seconds() - began == expected
 
@@ -620,7 +620,7 @@ async def test_duration_of_a_read_follows_from_the_measured_delay(
 ) -> None:
     bus = Bus(baudrate=9600)
     unit = bus.unit(UNIT_ID, cast(ModbusUnit, client))
-    # s; the request (8 characters), the response with 14 registers, and the silence.
+    # In s; the request (8 characters), the response with 14 registers, and the silence.
     frames = (8 + 5 + 2 * 14 + 3.5) * 11 / 9600
     assert bus.read_seconds(14) == pytest.approx(frames + INITIAL_DELAY)
     client.outcomes.append(frames + 0.02)

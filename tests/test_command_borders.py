@@ -156,7 +156,8 @@ async def test_stale_read_back_is_repeated_after_0_3_seconds_up_to_twice(
         with pytest.raises(CommandError):
             await command
     assert len(times) == min(stale_count + 1, 3)
-    # s; the delay of the meter, then the silence and frames of a read of ten registers.
+    # In s; the delay of the meter, then the silence and frames of a read of ten
+    # registers.
     duration = 0.02 + (3.5 + 8 + 5 + 20) * 11 / 9600
     for earlier, later in pairwise(times):
         assert later - earlier == pytest.approx(0.3 + duration, abs=1e-3)

@@ -822,9 +822,9 @@ async def test_clock_is_set_at_the_beginning_of_a_second(
     # The setup ends at 1.2 s, so the command begins at 2 s or later.
     await asyncio.sleep(begin + 2 - loop.time())
     await async_set_clock(library_meter, published)
-    # s; at most 2 s until the write, and then the read-back
+    # In s; at most 2 s until the write, and then the read-back
     assert loop.time() - begin - 2 < 2.2
-    # s; the meter shows January 2024, and the virtual clock shows June 2025
+    # In s; the meter shows January 2024, and the virtual clock shows June 2025
     assert published.readings[0].values["clock_offset"] == pytest.approx(
         -4.6e7, rel=0.1
     )

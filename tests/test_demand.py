@@ -23,7 +23,7 @@ from custom_components.socomec_countis.countis.plausibility import Moment
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
-# kWh; one step in a period of 15 min is a mean power of 40 W. So most expected demands
+# In kWh; one step in a period of 15 min is a mean power of 40 W. So most expected demands
 # have a tolerance of 40 W.
 STEP = 0.01
 
@@ -180,7 +180,7 @@ def test_reading_that_is_not_later_by_the_monotonic_clock_is_ignored(
     assert simulation.watts == before
 
 
-# s; on a bus with 64 meters at 38400 baud, counters are up to 26 s old.
+# In s; on a bus with 64 meters at 38400 baud, counters are up to 26 s old.
 @pytest.mark.parametrize("every", [1, 7, 26])
 def test_demand_does_not_depend_on_the_interval_of_the_readings(every: float) -> None:
     # With an interval of 26 s, the first period begins between two readings.

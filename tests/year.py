@@ -68,10 +68,11 @@ TARIFF_REGISTERS = {50848, 50849, 51200, 51201}  # tariff count, present tariff
 ROUNDING = 1e-6  # kWh, the rounding error of floating-point numbers
 OTHER_SERIAL = "1438012000077"
 TRANSFORMER_MODEL = "Countis E43"  # has current transformers
-# s; a meter that was offline is polled again after at most 30 s (`LONGEST_PAUSE`). Some
-# more readings confirm its counters.
+# In s; a meter that was offline is polled again after at most 30 s (`LONGEST_PAUSE`).
+# Some more readings confirm its counters.
 RECONNECT_SECONDS = 36
-# s; longer than `ACCEPTED_AFTER` (60 s), after which counters that fell are accepted.
+# In s; longer than `ACCEPTED_AFTER` (60 s), after which counters that fell are
+# accepted.
 TARIFF_RESET_SECONDS = 75
 # Number of polls, one every 15 s: 645 s, longer than `ACCEPTED_AFTER_RESTART` (600 s).
 POLLS_AFTER_RESTART = 43

@@ -20,9 +20,9 @@ from .entity import (
 
 PARALLEL_UPDATES = 0  # no limit, because binary sensors send no requests
 
-# V; above this voltage, the meter's display shows the symbol of the phase (manual).
+# In V; above this voltage, the meter's display shows the symbol of the phase (manual).
 PRESENT_VOLTS = 150
-# V; at or below this voltage, a present phase becomes absent. Our choice: lower than
+# In V; at or below this voltage, a present phase becomes absent. Our choice: lower than
 # `PRESENT_VOLTS`, so that a voltage near 150 V does not change the state often.
 ABSENT_VOLTS = 145
 

@@ -23,9 +23,9 @@ from .countis import Scan
 
 _LOGGER = logging.getLogger(__name__)
 
-# s; after the end of a scan, a dialog offers the result for this time, unless a dialog
-# has already shown the result. Our choice: enough for a user who does something else
-# during the scan, and then returns.
+# In s; after the end of a scan, a dialog offers the result for this time, unless a
+# dialog has already shown the result. Our choice: enough for a user who does something
+# else during the scan, and then returns.
 KEPT_SECONDS = 1800
 
 type Work = Callable[[], Coroutine[Any, Any, None]]

@@ -36,11 +36,11 @@ PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": 
 # them pass the same speed. The `modbus` integration passes this speed.
 SOCKET_BAUDRATE = 115_200
 
-# s; the client's timeout to open a port or an RTU-over-TCP gateway, and its timeout for
-# each response. `Bus` has its own, usually shorter, timeout for a response. If another
-# integration shares the connection and requires a longer timeout, the client uses the
-# longer one. To open a Modbus TCP gateway, the timeout is 10 s, the default of the
-# Modbus client tmodbus.
+# In s; the client's timeout to open a port or an RTU-over-TCP gateway, and its timeout
+# for each response. `Bus` has its own, usually shorter, timeout for a response. If
+# another integration shares the connection and requires a longer timeout, the client
+# uses the longer one. To open a Modbus TCP gateway, the timeout is 10 s, the default of
+# the Modbus client tmodbus.
 CONNECTION_TIMEOUT = 5.0
 
 # s, by connection type: the time in which a response has to begin. On a slow bus or for

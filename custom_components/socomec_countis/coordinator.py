@@ -68,15 +68,16 @@ None if the block could not be read, or if the reading was rejected before its c
 were checked one by one.
 """
 
-# s; if a measurement cannot be read, its last value is shown for this time. Our choice:
-# a few lost responses change no state, and no automation uses an old value for long.
+# In s; if a measurement cannot be read, its last value is shown for this time. Our
+# choice: a few lost responses change no state, and no automation uses an old value for
+# long.
 HOLD_SECONDS = 10
 
-# s; after this time without a response, a repair issue is created. Our choice: a power
-# cut or a restart of a gateway is usually shorter.
+# In s; after this time without a response, a repair issue is created. Our choice: a
+# power cut or a restart of a gateway is usually shorter.
 OFFLINE_ISSUE_SECONDS = 3600
 
-# s; after this time without an accepted reading of a counter, a repair issue is
+# In s; after this time without an accepted reading of a counter, a repair issue is
 # created. Our choice: rejected readings that agree with each other are usually accepted
 # after 60 s (`ACCEPTED_AFTER`), and then need no issue.
 REJECTED_ISSUE_SECONDS = 600

@@ -12,8 +12,8 @@ from .const import CONF_PUBLISH_EVERY_READING
 from .coordinator import CountisCoordinator
 from .entity import CountisEntity, CountisEntityDescription
 
-# s; for this time after a state was published, no change smaller than the deadband is
-# published. Our choice: a compromise between the age of a state and the size of the
+# In s; for this time after a state was published, no change smaller than the deadband
+# is published. Our choice: a compromise between the age of a state and the size of the
 # database.
 DEADBAND_SECONDS = 30
 

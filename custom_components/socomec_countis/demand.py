@@ -31,13 +31,13 @@ demand was calculated.
 COUNTER = "energy_consumed"
 POWER = "power"
 
-# s between two saves within a demand period. Our choice: rare saves write less to the
-# disk. To continue the period after a restart, only the counter at the beginning of the
-# period is needed. This counter is saved early (see `SAVE_BEGIN_SECONDS`).
+# Seconds between two saves within a demand period. Our choice: rare saves write less to
+# the disk. To continue the period after a restart, only the counter at the beginning of
+# the period is needed. This counter is saved early (see `SAVE_BEGIN_SECONDS`).
 SAVE_SECONDS = 300
-# s from the first reading in a period until the counter at the beginning of the period
-# is saved. If the power is cut within this time, the demand of the period is unknown.
-# Our choice: a power cut within this one second is unlikely.
+# Seconds from the first reading in a period until the counter at the beginning of the
+# period is saved. If the power is cut within this time, the demand of the period is
+# unknown. Our choice: a power cut within this one second is unlikely.
 SAVE_BEGIN_SECONDS = 1
 
 STORAGE_VERSION = 1

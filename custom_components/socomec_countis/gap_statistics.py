@@ -37,9 +37,9 @@ from .texts import translated_error
 
 HOUR = 3600  # s
 
-# s before a gap; the rows of this time are also read, because a plan begins with the
-# last row before the gap. Hours without a valid state have no row, so the last row may
-# be some hours older than the gap. Our choice: a day.
+# Seconds before a gap; the rows of this time are also read, because a plan begins with
+# the last row before the gap. Hours without a valid state have no row, so the last row
+# may be some hours older than the gap. Our choice: a day.
 BEFORE_GAP = 24 * HOUR
 
 # In kWh or kvarh; for sums of costs, in their currency. If two sums differ by at most

@@ -52,23 +52,24 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# s from the end of an hour until the recorder has compiled the row of the hour. The
-# recorder begins 10 s after the end of the hour. Our choice: enough for a large
+# Seconds from the end of an hour until the recorder has compiled the row of the hour.
+# The recorder begins 10 s after the end of the hour. Our choice: enough for a large
 # database on a small machine.
 COMPILED_AFTER = 90
-# s between two attempts to propose a gap. An attempt fails if the end hour is not
+# Seconds between two attempts to propose a gap. An attempt fails if the end hour is not
 # compiled yet, or if the meter is offline. Our choice: the period of the short-term
 # statistics.
 RETRY_SECONDS = 300
 
-# s from the end of a gap's end hour. If the recorder has not compiled the end hour by
-# then, the gap is discarded. This happens if the entities of the counters are disabled.
-# Our choice: after a restart, the recorder needs much less time to compile the hours
-# that it missed.
+# Seconds from the end of a gap's end hour. If the recorder has not compiled the end
+# hour by then, the gap is discarded. This happens if the entities of the counters are
+# disabled. Our choice: after a restart, the recorder needs much less time to compile
+# the hours that it missed.
 DISCARDED_AFTER = 6 * HOUR
 
-# s for which the overwritten rows of a filled gap are kept, so that the user can undo
-# the filling. Our choice: enough time to see a wrong result in the Energy dashboard.
+# Seconds for which the overwritten rows of a filled gap are kept, so that the user can
+# undo the filling. Our choice: enough time to see a wrong result in the Energy
+# dashboard.
 KEPT_SECONDS = 7 * 86_400
 
 

@@ -55,8 +55,8 @@ from .runtime import configured_meter
 from .schemas import CONF_METERS, found_schema, suggested_values
 from .system_errors import KEYS as SYSTEM_ERROR_KEYS
 
-# s; if the port or gateway cannot be opened, the attempt is repeated for this time. Our
-# choice: a port that was just closed is usually free again within this time.
+# In s; if the port or gateway cannot be opened, the attempt is repeated for this time.
+# Our choice: a port that was just closed is usually free again within this time.
 REOPEN_SECONDS = 1.0
 REOPEN_DELAY = 0.1  # s between two attempts to open the port
 

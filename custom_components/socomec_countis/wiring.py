@@ -31,7 +31,7 @@ FINDINGS = {
 UNITS = {"voltage": "V", "current": "A", "load": "A", "power_factor": "", "steady": "W"}
 # The headings of the rows of the table in the notification, by quantity.
 ROWS = {"voltage": "V", "current": "A", "power": "W", "power_factor": "cos φ"}
-# s; the sum of the pauses. A check takes a little longer, because of the requests.
+# In s; the sum of the pauses. A check takes a little longer, because of the requests.
 WIRING_DURATION = (WIRING_READINGS - 1) * WIRING_SECONDS
 
 

@@ -144,7 +144,7 @@ async def test_forecast_between_the_thresholds_switches_nothing(
     # One load is off and two are on, so a load could be turned on, or turned off.
     await set_state(hass, HEATER, "off")
     await wait_minutes(4)
-    # W; the thresholds are 3000 W (limit minus reserve) and 5000 W (limit).
+    # In W; the thresholds are 3000 W (limit minus reserve) and 5000 W (limit).
     for watts in (3000, 5000, 4000):
         await set_forecast(watts)
         await wait_minutes(2)

@@ -32,11 +32,11 @@ HOURLY_KWH = [0.5] * 24  # of each counter, in the 24 hours before the fall
 # 2 hours (`OFF_DURATION`), Home Assistant was off, so 13 hours have statistics.
 TODAY_KWH = sum(HOURLY_KWH[: HOUR_OF_THE_DAY - OFF_DURATION // HOUR])
 LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
-# kWh; the upper limit of the energy that a counter counts during the test. At 6 kW
+# In kWh; the upper limit of the energy that a counter counts during the test. At 6 kW
 # (`LOAD`), it counts 0.5 kWh in 5 min, which is the timeout of the test.
 MOST_COUNTED = 0.5
 ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
-# kWh; the last sum of a counter that was disabled for a long time. The recorder starts
+# In kWh; the last sum of a counter that was disabled for a long time. The recorder starts
 # a new sum.
 OLD_SUM = 321
 

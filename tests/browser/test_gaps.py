@@ -148,7 +148,7 @@ async def fill_and_restore(
     begin, end = (
         datetime.fromtimestamp(at, zone) for at in (past.outage.start, past.outage.stop)
     )
-    # kWh; the hour in which the gap ends contains the energy of the whole gap.
+    # In kWh; the hour in which the gap ends contains the energy of the whole gap.
     assert before["energy_consumed"][end.replace(minute=0)] > 5
     await picture_of_graph(frontend, "gap-before")
 

@@ -234,7 +234,7 @@ def test_broadcast_is_not_sent_if_a_device_does_not_have_the_tariff(
 def test_broadcast_is_sent_if_a_selected_meter_does_not_respond(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # s; long enough for the meter at unit ID 1 on a busy computer.
+    # In s; long enough for the meter at unit ID 1 on a busy computer.
     monkeypatch.setitem(RESPONSE_TIMEOUTS, "port", 0.5)
     meter = Meter(unit_id=1)
     with line_of(meter) as line:

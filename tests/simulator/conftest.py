@@ -9,7 +9,7 @@ import pytest
 from simulator import Line, Meter
 from tests.common import Clock
 
-# s; long, because some tests run in real time, perhaps on a busy machine.
+# In s; long, because some tests run in real time, perhaps on a busy machine.
 TIMEOUT = 10.0
 
 

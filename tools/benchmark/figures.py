@@ -18,10 +18,10 @@ READ = 3  # function code of a request that reads holding registers
 REQUEST_CHARACTERS = 8  # bytes of a request with function code 3, including the CRC
 POWER = range(50536, 50550)  # registers of the powers and of the power factor
 COUNTERS = range(50946, 50954)  # registers of the totals in high resolution
-# s; a longer pause separates two polls. A single meter is polled each second, and the
-# pauses between the requests of a poll last some ms (`silence`).
+# In s; a longer pause separates two polls. A single meter is polled each second, and
+# the pauses between the requests of a poll last some ms (`silence`).
 LONGEST_PAUSE_IN_POLL = 0.1
-# s between two samples of an age. This is short, because the median ages in
+# Seconds between two samples of an age. This is short, because the median ages in
 # docs/benchmark.md are about 0.4 s or more.
 AGE_SAMPLE_SECONDS = 0.05
 

@@ -40,7 +40,7 @@ RESTARTS = {(32, 9600): ("40 s", 5), (64, 38400): ("35 s (estimated)", 4)}
 # Meters and baud of the buses in the table of `async_load`. The bus with 32 meters is
 # measured only for its restart.
 LOADS = ((1, 9600), (64, 38400))
-# s; lost polls are counted while a meter is added, and this long before and after.
+# In s; lost polls are counted while a meter is added, and this long before and after.
 AROUND_SECONDS = 5
 
 

@@ -36,8 +36,8 @@ BATCHES = ((1, 2, 4), (8, 12), (16,), (32,), (64,))
 # On a bus with this number of meters or more, counters may be read less often than
 # every 15 s.
 LARGE = 32
-# s for each meter of a large bus, added to the measured time, because the counters are
-# read less often.
+# Seconds for each meter of a large bus, added to the measured time, because the
+# counters are read less often.
 EXTRA_SECONDS = 0.7
 # Meters and baud of the buses with an aim. FULL is a bus that is always busy.
 AT_9600, AT_38400, FULL = (12, 9600), (64, 38400), (64, 9600)

@@ -16,14 +16,14 @@ from .entities import MeterEntities
 from .history import COUNTERS, Past
 from .set_up import DemoSetup
 
-# kWh; a simulated meter counts less than this between a reset and the next reading.
+# In kWh; a simulated meter counts less than this between a reset and the next reading.
 RESET_KWH = 0.05
-# s; in this time, a total has to rise by 0.01 kWh. In a check, the solar roof produces
-# at least 450 W, so a rise takes at most 80 s.
+# In s; in this time, a total has to rise by 0.01 kWh. In a check, the solar roof
+# produces at least 450 W, so a rise takes at most 80 s.
 COUNT_TIMEOUT = 180
 IMPORT_TIMEOUT = 30  # s; the recorder imports the past in the background
 POLL_SECONDS = 0.5  # s between two requests for the states
-# kWh; for each hour. The load curve rounds each record to 1 W. The readings of the
+# In kWh; for each hour. The load curve rounds each record to 1 W. The readings of the
 # counter before and after the gap are rounded to 0.01 kWh.
 LOAD_CURVE_TOLERANCE = 0.03
 TOTALS = ("energy_consumed", "energy_produced")

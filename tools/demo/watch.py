@@ -16,11 +16,11 @@ from .history import async_join
 from .table import value_table
 
 TERMINAL_SECONDS = 1  # s between two tables in a terminal: the period of the poller
-# s between two tables in a file. All tables stay in the file, and one table a minute is
-# enough to show the trend.
+# Seconds between two tables in a file. All tables stay in the file, and one table a
+# minute is enough to show the trend.
 FILE_SECONDS = 60
-# s between two calls of `async_join` for a counter. A call succeeds after the recorder
-# has written its first row of five minutes.
+# Seconds between two calls of `async_join` for a counter. A call succeeds after the
+# recorder has written its first row of five minutes.
 JOIN_SECONDS = 5
 
 

@@ -34,11 +34,11 @@ BAUDRATE = 38400
 ROUNDING = 1e-6  # kWh; more than the rounding errors of a sum of energies
 STEP = 0.01  # kWh; the resolution of a counter in Home Assistant
 LAG_SECONDS = 10  # s; on this bus, the state of a counter is at most this old
-# s; the poller sends a request to an offline meter at least every 30 s. When the meter
-# responds, its counters are accepted only after more readings.
+# In s; the poller sends a request to an offline meter at least every 30 s. When the
+# meter responds, its counters are accepted only after more readings.
 SETTLE_TIMEOUT = 300
 VALUES_TIMEOUT = 120  # s until all meters have values after a start
-# W; the range of the load of a meter. A negative load is produced power.
+# In W; the range of the load of a meter. A negative load is produced power.
 LOADS = (-6000.0, 9000.0)
 LOAD_SECONDS = (60.0, 900.0)  # s; the range of the time for which a load is constant
 STATISTICS_SECONDS = 300  # s; the recorder compiles one row for each such period

@@ -41,7 +41,7 @@ FAULTS = (
     late(0.5),  # s
     random_bytes(1),  # seed
 )
-# kWh; only counters above this value are reset. The recorder detects a reset only if a
+# In kWh; only counters above this value are reset. The recorder detects a reset only if a
 # counter falls by more than 10 %. A counter below this value could nearly reach its
 # old value between its reset and the next reading.
 RESETTABLE_ABOVE = 3.0
@@ -50,10 +50,11 @@ LARGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
 # half of the 10 % at which the recorder assumes a reset.
 MOST_FALL = 0.05
 LARGEST_LOAD = 9.0  # kW; the upper limit of `LOADS` in machine.py
-# s between a reset and the next mishap, which may be a power cut. A power cut loses the
-# states of the last 5 s, but the first state after the reset has to be stored.
+# Seconds between a reset and the next mishap, which may be a power cut. A power cut
+# loses the states of the last 5 s, but the first state after the reset has to be
+# stored.
 AFTER_RESET = 30
-# s for which meters are offline, the bus is cut, or Home Assistant is off.
+# Seconds for which meters are offline, the bus is cut, or Home Assistant is off.
 DURATIONS = (5.0, 60.0, 600.0, 3600.0)
 
 

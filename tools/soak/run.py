@@ -15,7 +15,7 @@ from tools.paths import ROOT
 from .world import METERS, World
 
 SOAK_FOLDER = ROOT / ".demo"  # ignored by git
-# s since 1970: 2026-03-28 12:00 UTC, the day before a change to summer time.
+# Seconds since 1970: 2026-03-28 12:00 UTC, the day before a change to summer time.
 START = 1_774_699_200.0
 MEAN_PAUSE = 300.0  # s between two mishaps
 LONGEST_MISHAP = 3600.0  # s

@@ -11,7 +11,7 @@ from pymodbus.constants import ExcCodes
 from simulator import Constant, Counters, Meter, Phase
 
 METERS = 8
-# kWh; a statistic begins and ends with a state that is truncated to 0.01 kWh. The
+# In kWh; a statistic begins and ends with a state that is truncated to 0.01 kWh. The
 # difference of these two errors is below 0.01 kWh. 0.0001 kWh are for rounding errors.
 TOLERANCE = 0.0101
 

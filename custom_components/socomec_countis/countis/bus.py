@@ -31,11 +31,11 @@ SILENT_CHARACTERS = 3.5  # the silence between two frames (Modbus specification)
 # Seconds of silence between two frames above 19200 baud (Modbus specification).
 SHORTEST_SILENCE = 0.00175
 
-# s; the initial value of `Bus.delay`, the time until a response begins. Our choice.
+# In s; the initial value of `Bus.delay`, the time until a response begins. Our choice.
 INITIAL_DELAY = 0.03
 RESPONSE_TIMEOUT = 0.25  # s; our choice: several times the delay of meter and adapter
-# s; our choice: longer than `RESPONSE_TIMEOUT`, because a gateway has its own timeout
-# for the meter.
+# In s; our choice: longer than `RESPONSE_TIMEOUT`, because a gateway has its own
+# timeout for the meter.
 GATEWAY_RESPONSE_TIMEOUT = 1.0
 # The response timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_TIMEOUT = 4
@@ -46,14 +46,14 @@ LOSSY_ABOVE = 0.15
 # Weight of a read in the moving average of the retried fraction (`Bus.loss`). Our
 # choice: two lost responses do not make a bus lossy.
 LOSS_WEIGHT = 0.05
-# s; the recovery of a lossy bus waits longer by this time, because late bytes are
+# In s; the recovery of a lossy bus waits longer by this time, because late bytes are
 # frequent on a lossy bus. Our choice.
 LOSSY_IDLE_SECONDS = 0.15
 REOPEN_DELAY = 0.05  # s between two attempts to open a port that was just closed
 CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
-# s; a background request, such as a probe, waits for a free bus at most this time. Our
-# choice: if the bus is never free, a scan delays the poller by at most one probe per
-# second.
+# In s; a background request, such as a probe, waits for a free bus at most this time.
+# Our choice: if the bus is never free, a scan delays the poller by at most one probe
+# per second.
 LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
 # If the client has received noise, it may not find the later responses behind the

@@ -13,7 +13,8 @@ FIELDS = ("year", "month", "day", "hour", "minute", "second")
 CENTURY = 2000  # added to a year of two digits
 SHORT_YEAR_BELOW = 100  # a year below this number has two digits
 
-# s; the clock shows whole seconds, so its exact time is half a second later on average.
+# In s; the clock shows whole seconds, so its exact time is half a second later on
+# average.
 MEAN_FRACTION = 0.5
 
 

@@ -43,10 +43,10 @@ type Publish = Callable[[Reading], None]
 # repeated. Our choice: 0.6 s in total.
 READ_BACK_DELAYS = (0.3, 0.3)  # s
 
-# s; the largest offset of a clock that was just set. Our choice: larger than the error
-# of the offset, which is up to 1 s because the clock shows whole seconds.
+# In s; the largest offset of a clock that was just set. Our choice: larger than the
+# error of the offset, which is up to 1 s because the clock shows whole seconds.
 CLOCK_SET_TOLERANCE = 2
-# s; the command requests the bus lock at most this time before a full second. Our
+# In s; the command requests the bus lock at most this time before a full second. Our
 # choice: usually enough to wait for a transaction of the poller, and to verify the
 # identity.
 CLOCK_LEAD = 0.4

@@ -22,30 +22,30 @@ from .plausibility import Moment
 
 _LOGGER = logging.getLogger(__name__)
 
-# min; each of these lengths divides an hour, so a period begins at each full hour.
+# In min; each of these lengths divides an hour, so a period begins at each full hour.
 PERIODS = (5, 10, 15, 30, 60)
 USUAL_PERIOD = 15  # min; most tariffs for power use the quarter-hour
 
 JOULES_PER_KWH = 3_600_000
 
-# s; the longest pause between the readings before and after the beginning of a period.
-# Our choice: on a bus with 64 meters at 38400 baud, counters are up to 26 s old. If the
-# load changes once within a pause of 30 s, the error of the interpolation is at most
-# the change of the load in W times 7.5 s, a quarter of the pause.
+# In s; the longest pause between the readings before and after the beginning of a
+# period. Our choice: on a bus with 64 meters at 38400 baud, counters are up to 26 s
+# old. If the load changes once within a pause of 30 s, the error of the interpolation
+# is at most the change of the load in W times 7.5 s, a quarter of the pause.
 LONGEST_COUNTER_PAUSE = 30
 
-# s; the system clock and the event loop's clock both measure the time between two
+# In s; the system clock and the event loop's clock both measure the time between two
 # readings. If the results differ by more than this, the system clock was set. Our
 # choice: 0.2 % of a quarter-hour.
 CLOCK_TOLERANCE = 2
 
-# s; the forecast uses the mean power over this time. Our choice: with a shorter time,
-# each short load would change the forecast. With a longer time, the forecast would
-# react late to a new load.
+# In s; the forecast uses the mean power over this time. Our choice: with a shorter
+# time, each short load would change the forecast. With a longer time, the forecast
+# would react late to a new load.
 RECENT_SECONDS = 60
 
-# s; after a longer pause between two readings of the power, the energy of the pause is
-# unknown. Our choice: if the power cannot be read, the sensor of the power keeps its
+# In s; after a longer pause between two readings of the power, the energy of the pause
+# is unknown. Our choice: if the power cannot be read, the sensor of the power keeps its
 # last value for the same time. If the load changes once in the pause, the error of the
 # energy is at most the change of the load in W times 5 s, half of the pause.
 LONGEST_INTEGRATED_PAUSE = 10

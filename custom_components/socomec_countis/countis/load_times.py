@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from .load_curve import LoadCurve
 
-# s; a meter may store a record up to this long after the end of its period. The
+# In s; a meter may store a record up to this long after the end of its period. The
 # calculated end of the period may also be up to this long in the future. Our choice.
 NEWEST_RECORD_TOLERANCE = 60
 HOUR = 3600  # s

@@ -37,32 +37,32 @@ REGISTER_STEPS = 2**32  # steps at which a register of 32 bits rolls over
 # succeeds for 52 days.
 NEARLY_FULL = 0.9
 
-# s; added to the time between two requests, because a meter may update its registers
-# late and a response may be late. Our choice: at 79.5 kW, it adds only 0.11 kWh to
-# the limit of a rise.
+# In s; added to the time between two requests, because a meter may update its registers
+# late and a response may be late. Our choice: at 79.5 kW, it adds only 0.11 kWh to the
+# limit of a rise.
 TIMING_TOLERANCE = 5
 STEPS_OF_TOLERANCE = 2  # because each of two readings is rounded to a step
 
 # Between two readings, a counter may rise at this multiple of the highest power that
 # was read, because the reads of the power can miss a short load. Our choice.
 POWER_MARGIN = 2
-# s; after a longer pause between two readings of the power, the highest power is
+# In s; after a longer pause between two readings of the power, the highest power is
 # unknown. Our choice: five times the period with which the power is read (1 s).
 LONGEST_POWER_PAUSE = 5
 
-# s; an implausible level is accepted if it lasts for this time. Our choice: longer than
-# a meter needs to start.
+# In s; an implausible level is accepted if it lasts for this time. Our choice: longer
+# than a meter needs to start.
 ACCEPTED_AFTER = 60
-# s; replaces `ACCEPTED_AFTER` if an accepted value is from before a restart. Our
+# In s; replaces `ACCEPTED_AFTER` if an accepted value is from before a restart. Our
 # choice: without a real-time clock, the system clock is wrong for minutes after a
 # restart.
 ACCEPTED_AFTER_RESTART = 600
-# s; a longer pause between two readings adds only this time to the duration of a level,
-# because two damaged responses far apart in time are not a level that lasts.
+# In s; a longer pause between two readings adds only this time to the duration of a
+# level, because two damaged responses far apart in time are not a level that lasts.
 LONGEST_PAUSE_OF_LEVEL = 15
-# s; a pause across a restart counts as at most this time, because the system clock may
-# be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than most
-# meters count in years.
+# In s; a pause across a restart counts as at most this time, because the system clock
+# may be wrong. Our choice: in 90 days at full power, a meter counts 172 MWh, more than
+# most meters count in years.
 LONGEST_UNCERTAIN_PAUSE = 90 * 86_400
 
 # If a reading is below this fraction of the last value, Home Assistant assumes a reset,

@@ -38,8 +38,8 @@ type PollError = ModbusError | CountisError
 IDENTITY = "identity"
 MEASUREMENTS = "measurements"
 POWER = "power"
-# s; the target age of the power. If the poller reads the measurements in place of the
-# power, this is also the target age of the measurements.
+# In s; the target age of the power. If the poller reads the measurements in place of
+# the power, this is also the target age of the measurements.
 POWER_TARGET = 1.0
 EVIDENCE_BLOCKS = {"transformer", "overflows"}
 """Blocks that may explain implausible counters.
@@ -75,8 +75,9 @@ INTERVALS = {
 
 # The following times are our choice.
 
-# s; a block that was not read yet has this target age, if its own target age is longer.
-# With this time, 32 meters at 9600 baud show their power before other blocks are read.
+# In s; a block that was not read yet has this target age, if its own target age is
+# longer. With this time, 32 meters at 9600 baud show their power before other blocks
+# are read.
 FIRST_TARGET = 5.0
 # Fraction of each second. If all blocks with a period of 1 s can be read in this time,
 # all of them are read each second. The rest of each second is for retries, commands and
@@ -87,16 +88,16 @@ FULL_BUS = 0.9
 # one.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# s; for this time after a failed retry, the retries of all meters are less urgent than
-# a read of power that is due. The reason is that a retry with a timeout takes the time
-# of four reads, and delays the other meters.
+# In s; for this time after a failed retry, the retries of all meters are less urgent
+# than a read of power that is due. The reason is that a retry with a timeout takes the
+# time of four reads, and delays the other meters.
 RETRY_SPACING = 3.0
-# s; the longest delay of a retry by failed retries, each of which begins a new
+# In s; the longest delay of a retry by failed retries, each of which begins a new
 # `RETRY_SPACING`. A retry that has been due for this time is as urgent as a read of
 # power that has just become due.
 LONGEST_SPACING = 5.0
-# s; if the pause of an offline meter is longer than this time, the due times of all its
-# blocks are cleared, so that all blocks are due when the meter is online again. The
+# In s; if the pause of an offline meter is longer than this time, the due times of all
+# its blocks are cleared, so that all blocks are due when the meter is online again. The
 # integration removes the measured values 10 s after the meter went offline. On a serial
 # port, the first pause of more than 5 s usually begins before this removal, about 8 s
 # after the first lost response. So if values were removed, their blocks are usually due

@@ -31,8 +31,8 @@ from .unit import READ_CHARACTERS, REOPEN_SECONDS, SLOW_RESPONSE_TIMEOUT
 PROBE_REGISTER = 50004
 PROBE_CHARACTERS = READ_CHARACTERS + 2  # of request and expected response
 
-# s; the longest time until the response begins. Our choice: 30 ms for the meter, 20 ms
-# for the adapter and 10 ms for the host.
+# In s; the longest time until the response begins. Our choice: 30 ms for the meter, 20
+# ms for the adapter and 10 ms for the host.
 PROBE_TIMEOUT = 0.06
 # The probe timeout of a slow bus is this multiple of the measured delay. Our choice.
 DELAYS_UNTIL_PROBE_TIMEOUT = 2

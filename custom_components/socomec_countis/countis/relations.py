@@ -17,11 +17,11 @@ POWER = "power"
 TARIFFS = "tariffs"
 """The consumed energy (Ea+) is the sum of the tariff counters."""
 
-# W; the total and three phases are each rounded or truncated to 10 W
+# In W; the total and three phases are each rounded or truncated to 10 W
 POWER_TOLERANCE = 30
 # steps; the total and four tariff counters are each rounded or truncated to a step
 TARIFF_TOLERANCE = 5
-# kWh; a low-resolution counter is rounded or truncated to 1 kWh. In addition, the
+# In kWh; a low-resolution counter is rounded or truncated to 1 kWh. In addition, the
 # counter may rise by up to 0.1 kWh between the reads of both resolutions.
 SAME_COUNTER_TOLERANCE = 1.1
 

@@ -32,10 +32,10 @@ ATTEMPTS = 2  # to read registers
 SLOW_ATTEMPTS = 3
 SLOW_RESPONSE_TIMEOUT = 1.0  # s; our choice, for a meter that responds slowly
 
-# s; opening a port is retried for this time. Our choice: a port that was just closed is
-# busy for a shorter time.
+# In s; opening a port is retried for this time. Our choice: a port that was just closed
+# is busy for a shorter time.
 REOPEN_SECONDS = 1.0
-# s; after a timeout, the response may still arrive within this time. Our choice: a
+# In s; after a timeout, the response may still arrive within this time. Our choice: a
 # radio link or a busy gateway delays responses by up to this time.
 LATE_SECONDS = 3.0
 
