@@ -109,8 +109,8 @@ def _house_phases(house: House, slot: int) -> Phases:
     minute = second // MINUTE_SECONDS + house.seed
     solar_watts = house.solar_peak * _daylight(second, house.noon)
     solar_watts *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
-    # In W; our choice. For example, the fridge runs in the first 12 of every 30 minutes.
-    # In addition, 180, 120 and 90 W are always consumed on L1, L2 and L3.
+    # In W; our choice. For example, the fridge runs in the first 12 of every 30
+    # minutes. In addition, 180, 120 and 90 W are always consumed on L1, L2 and L3.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if minute % 20 < 3 else 0
     oven = 1600 if minute % 45 < 20 else 0

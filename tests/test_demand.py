@@ -23,8 +23,8 @@ from custom_components.socomec_countis.countis.plausibility import Moment
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
-# In kWh; one step in a period of 15 min is a mean power of 40 W. So most expected demands
-# have a tolerance of 40 W.
+# In kWh; one step in a period of 15 min is a mean power of 40 W. So most expected
+# demands have a tolerance of 40 W.
 STEP = 0.01
 
 

@@ -33,10 +33,10 @@ SECONDS = 600
 FLIPPED_PART = 0.1  # of the responses
 BLOCKS = ("measurements", *COUNTER_BLOCKS)
 
-# In W; the largest difference between an accepted power and the true power. A flipped bit
-# changes a power by 10, 20, 40, 80 W or more. `Relations` tolerates 30 W between the
-# total power and the sum of the phases. Rounding can cancel up to 20 W of a change. So
-# a change of 40 W may be accepted (20 W remain), but none of 80 W (60 W remain).
+# In W; the largest difference between an accepted power and the true power. A flipped
+# bit changes a power by 10, 20, 40, 80 W or more. `Relations` tolerates 30 W between
+# the total power and the sum of the phases. Rounding can cancel up to 20 W of a change.
+# So a change of 40 W may be accepted (20 W remain), but none of 80 W (60 W remain).
 POWER_TOLERANCE = 40
 POWERS = {"power", "power_l1", "power_l2", "power_l3"}
 # No relation contains these values, so a wrong value may be accepted.

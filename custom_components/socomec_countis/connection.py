@@ -108,7 +108,7 @@ async def temporary_client(
 async def async_profile_at(
     hass: HomeAssistant, data: BusData, bus: Bus, unit_id: int, expected: str | None
 ) -> Profile:
-    """Take and return the profile of the meter at a unit ID.
+    """Return a new profile of the meter at a unit ID: what the meter supports.
 
     If `expected` is not None, the meter must have this serial number. Raises the same
     errors as `temporary_client` and `async_take_profile`.
@@ -189,8 +189,8 @@ def describe_error(
         "settings": line_settings_text(data),
     }
     if isinstance(error, AnotherMeterError):
-        # The text contains two serial numbers instead of a reason. Each has its own
-        # key, by which diagnostics redact the serial number.
+        # The text contains two serial numbers instead of a reason. Each is a separate
+        # placeholder, because diagnostics redact placeholders by their names.
         identity = {"expected": serial_number or "?", "found": error.found}
         return key, placeholders | identity
     return key, placeholders | {"reason": reason(error)}

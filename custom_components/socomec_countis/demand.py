@@ -35,9 +35,9 @@ POWER = "power"
 # the disk. To continue the period after a restart, only the counter at the beginning of
 # the period is needed. This counter is saved early (see `SAVE_BEGIN_SECONDS`).
 SAVE_SECONDS = 300
-# Seconds from the first reading in a period until the counter at the beginning of the
-# period is saved. If the power is cut within this time, the demand of the period is
-# unknown. Our choice: a power cut within this one second is unlikely.
+# In s; after the first reading in a period, the counter at its beginning is saved after
+# this time. If the power is cut before that, the demand of the period is unknown. Our
+# choice: a power cut within this one second is unlikely.
 SAVE_BEGIN_SECONDS = 1
 
 STORAGE_VERSION = 1

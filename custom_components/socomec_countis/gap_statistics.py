@@ -1,8 +1,8 @@
 """The rows of a gap (see gap.py) in the long-term statistics: read, plan, write.
 
-A row of the statistics contains the sum of all energy until the end of its hour. The
-end hour of a gap is the hour in which the counters rise after the gap. So the row of
-the end hour already includes the energy of the gap. The rows of the earlier hours are
+A row of the statistics contains the sum of all energy until the end of its hour. In the
+end hour of a gap, the counters rise at once by the energy of the whole gap. So the row
+of the end hour already includes this energy. The rows of the earlier hours are
 written with sums that rise from the row before the gap to the row of the end hour. So
 energy moves from the end hour to the earlier hours. Neither the total energy nor a row
 after the gap changes.
@@ -37,8 +37,8 @@ from .texts import translated_error
 
 HOUR = 3600  # s
 
-# Seconds before a gap; the rows of this time are also read, because a plan begins with
-# the last row before the gap. Hours without a valid state have no row, so the last row
+# In s; rows from up to this time before a gap are read, because a plan begins with the
+# last row before the gap. Hours without a valid state have no row, so the last row
 # may be some hours older than the gap. Our choice: a day.
 BEFORE_GAP = 24 * HOUR
 
@@ -111,10 +111,10 @@ class Plan:
     rows: Sequence[Row]
     """The proposed rows."""
     present: Sequence[Row]
-    """The present rows of the same hours.
+    """The stored rows of the same hours.
 
-    If an hour has no present row, the row before it is copied for this hour, so that
-    the present energy of the hour is 0.
+    An hour without a stored row gets a copy of the previous row, so its present energy
+    is 0.
     """
     base: Row
     """The last row before the gap."""
@@ -198,15 +198,16 @@ def plan_counter(
     statistic: Statistic,
     hours: Sequence[float],
     before: float,
-    parts: Sequence[float],
+    counted_parts: Sequence[float],
     total_energy: float,
 ) -> Plan | None:
     """Return the plan of a counter, None if the gap cannot be filled.
 
-    `before` is the counter before the gap. `total_energy` is the energy that the total
-    counter (see `Gap`) counted from the end of the last row before the gap to the end
-    of the end hour. Both are in kWh or kvarh. For each of `hours`, `parts` contains the
-    fraction of `total_energy`, from 0 to 1, that was counted until the end of the hour.
+    `before` is the last reading of the counter before the gap. `total_energy` is what
+    the total counter (see `Gap`) counted in the hours after the last row before the
+    gap, including the end hour. Both are in kWh or kvarh. For each of `hours`,
+    `counted_parts` contains the fraction of `total_energy`, from 0 to 1, that was
+    counted until the end of the hour.
 
     The row before the gap and the row of the end hour are needed, each with a state.
     Without them, the gap cannot be filled. If the sums of these rows do not agree with
@@ -219,8 +220,9 @@ def plan_counter(
     if base is None or base.state is None or end_row is None or end_row.state is None:
         return None
     is_reset = end_row.state < before
-    # `energy` is the rise of the sum since the counter was `begin_value`. At a reset,
-    # the recorder adds the whole new value of the counter to the sum.
+    # `begin_value` is the value from which the rise of the sum is calculated. `energy`
+    # is this rise, until the end of the end hour. At a reset, the recorder adds the
+    # whole new value of the counter to the sum.
     begin_value = before if is_reset else base.state
     energy = end_row.state if is_reset else end_row.state - begin_value
     # `begin_sum` is the sum at the time at which the counter was `begin_value`.
@@ -231,19 +233,19 @@ def plan_counter(
         raise _unexpected_sums(statistic)
     rows: list[Row] = []
     present = base
-    for hour, part in zip(hours, parts, strict=True):
+    for hour, part in zip(hours, counted_parts, strict=True):
         present = statistic.rows.get(hour, present)
         if is_reset:
-            # Assume that since the reset, the counter has risen as much as the total
-            # counter, although a tariff counter may have risen less. Then each of the
-            # two counters counted `total_energy * (1 - part)` after this hour.
+            # Assume that since the reset, this counter has risen as much as the total
+            # counter. (A tariff counter may have risen less.) Then this counter counted
+            # `total_energy * (1 - part)` after this hour, as the total counter did.
             # `counted` is the energy from the reset to the end of this hour. In the
             # hours before the reset, `counted` is 0.
             counted = max(energy - total_energy * (1 - part), 0)
             rows.append(Row(hour, counted or begin_value, begin_sum + counted))
         else:
-            # At the end of this hour, the meter had counted at least the energy of the
-            # present row. So the new sum must not be lower than the present sum.
+            # The new sum must not be lower than the stored sum of this hour, because
+            # the meter had counted the stored sum by the end of this hour.
             counted = max(energy * part, present.sum - begin_sum)
             rows.append(Row(hour, begin_value + counted, begin_sum + counted))
     return _checked_plan(statistic, rows, base, end_row)

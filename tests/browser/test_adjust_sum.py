@@ -36,8 +36,8 @@ LOAD = Constant(Phase(2000), Phase(2000), Phase(2000))  # W
 # (`LOAD`), it counts 0.5 kWh in 5 min, which is the timeout of the test.
 MOST_COUNTED = 0.5
 ROUNDING = 0.01  # kWh; the dialog rounds a change to two decimals
-# In kWh; the last sum of a counter that was disabled for a long time. The recorder starts
-# a new sum.
+# In kWh; the last sum of a counter that was disabled for a long time. The recorder
+# starts a new sum.
 OLD_SUM = 321
 
 MOVE_BACK = (

@@ -41,8 +41,8 @@ FAULTS = (
     late(0.5),  # s
     random_bytes(1),  # seed
 )
-# In kWh; only counters above this value are reset. The recorder detects a reset only if a
-# counter falls by more than 10 %. A counter below this value could nearly reach its
+# In kWh; only counters above this value are reset. The recorder detects a reset only if
+# a counter falls by more than 10 %. A counter below this value could nearly reach its
 # old value between its reset and the next reading.
 RESETTABLE_ABOVE = 3.0
 LARGEST_STEP = 60.0  # s by which the clock of the machine may be wrong
