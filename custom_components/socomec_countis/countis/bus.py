@@ -52,14 +52,15 @@ LOSSY_IDLE_SECONDS = 0.15
 REOPEN_DELAY = 0.05  # s between two attempts to open a port that was just closed
 CONNECT_CHECK_DELAY = 0.01  # s between two checks of a client that connects
 # In s; a background request, such as a probe, waits for a free bus at most this time.
-# Our choice: if the bus is never free, a scan delays the poller by at most one probe
-# per second.
+# Then the request is sent. Our choice: if the bus is never free, a scan delays the
+# poller by at most one probe per second.
 LONGEST_BACKGROUND_WAIT = 1.0
 LOCK_CHECK_DELAY = 0.005  # s between two checks of the bus lock
 # If the client has received noise, it may not find the later responses behind the
 # noise. A recovery discards the noise. So a recovery follows after this number of
-# probes without a response. Our choice: noise hides at most this number of unit IDs,
-# and the 36 recoveries of a scan of all settings take 7 s together (0.2 s each).
+# probes without a response. Our choice: with a higher number, noise would hide more
+# unit IDs. With a lower number, a scan would take longer. In a scan with all line
+# settings, the 36 recoveries take 7 s together (0.2 s each).
 PROBES_UNTIL_RECOVERY = 64
 
 BROADCAST = 0  # the unit ID of a request to all meters
@@ -111,7 +112,7 @@ class Bus:
         self._recovery: asyncio.Task[None] | None = None
         """The task that disconnects the client after a disturbed transaction."""
         self._idle_at = 0.0
-        """Until when a recovery waits, in s of the event loop's clock."""
+        """When a recovery may end, in s of the event loop's clock: the line is then idle."""
         self._reopen_until = 0.0
         """Until when opening the port is retried, in s of the event loop's clock."""
         self._probe_timeouts = 0

@@ -45,9 +45,9 @@ CLOCK_TOLERANCE = 2
 RECENT_SECONDS = 60
 
 # In s; after a longer pause between two readings of the power, the energy of the pause
-# is unknown. Our choice: if the power cannot be read, the sensor of the power keeps its
-# last value for the same time. If the load changes once in the pause, the error of the
-# energy is at most the change of the load in W times 5 s, half of the pause.
+# is unknown. Our choice: the power sensor also keeps its last value for 10 s if the
+# power cannot be read. If the load changes once in the pause, the error of the energy
+# is at most the change of the load in W times 5 s, half of the pause.
 LONGEST_INTEGRATED_PAUSE = 10
 
 
@@ -98,10 +98,10 @@ class Demand:
         self._last: _Reading | None = None
         self._period: _Period | None = None
         self._first: _Reading | None = None
-        """The first of the latest continuous readings.
+        """The first reading since the last interruption.
 
-        `interrupt` and a pause above `LONGEST_COUNTER_PAUSE` end the continuous
-        readings.
+        A call of `interrupt` or a pause above `LONGEST_COUNTER_PAUSE` is an
+        interruption.
         """
         self._rises: list[_Reading] = []
         """Readings at which the counter had risen since the previous reading.
@@ -225,11 +225,11 @@ class Demand:
         return None if self._period is None else self._period.begin
 
     def watts(self, at: float) -> float | None:
-        """Return the energy of the running period divided by its whole length, in W.
+        """Return the energy so far in the running period, divided by its length, in W.
 
-        So the result rises from 0 to the demand of the period. Returns None if the
-        energy is unknown, or if the last reading was more than `LONGEST_COUNTER_PAUSE`
-        before `at`. `at` is in s since 1970.
+        The length is that of the whole period. So the result rises from 0 to the demand
+        of the period. Returns None if the energy is unknown, or if the last reading was
+        more than `LONGEST_COUNTER_PAUSE` before `at`. `at` is in s since 1970.
         """
         last, period = self._last, self._period
         if (
@@ -242,9 +242,10 @@ class Demand:
         return self._mean_watts(last.kilowatt_hours - period.kilowatt_hours)
 
     def forecast(self, at: float) -> float | None:
-        """Return the demand in W that the running period will have at constant power.
+        """Return the demand in W that the running period will have.
 
-        Returns None if `watts` returns None, or if the power is not known yet.
+        The assumption is that the power stays at its recent mean. Returns None if
+        `watts` returns None, or if the power is not known yet.
         """
         last, period = self._last, self._period
         watts, power = self.watts(at), self._recent_power()
@@ -280,9 +281,9 @@ class Demand:
         """Return the recent mean power in W, None if unknown.
 
         With two or more `_rises`, the power is the mean from the first to the last of
-        them. A long time since the last rise lowers this result. With fewer `_rises`,
-        the power is the mean of the continuous readings, which have to cover at least
-        `RECENT_SECONDS`.
+        them. If the last rise was long ago, the power has fallen since then, so a lower
+        power is returned. With fewer `_rises`, the power is the mean since `_first`,
+        which has to be at least `RECENT_SECONDS` ago.
         """
         first, last, rises = self._first, self._last, self._rises
         if first is None or last is None:

@@ -17,14 +17,18 @@ class Source(StrEnum):
     LOAD_CURVE = "load_curve"
     """The load curve of the meter."""
     PERIODS = "periods"
-    """The energies of days and weeks that the meter counts (block 36928 or 36896)."""
+    """The energies of days and weeks in the meter (block 36928 or 36896)."""
     EVEN = "even"
-    """No other source: the energy is distributed evenly between the known readings."""
+    """Neither of them: the energy is distributed evenly from reading to reading.
+
+    A gap has a reading at its beginning and at its end. Merged gaps also have readings
+    between their outages.
+    """
 
 
 @dataclass(frozen=True)
 class EnergyCurve:
-    """The fraction of a gap's energy that was counted until each of several times."""
+    """The fractions of a gap's energy that were counted until some moments in the gap."""
 
     source: Source
     times: Sequence[float]

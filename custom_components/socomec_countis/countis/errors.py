@@ -23,7 +23,7 @@ class AnotherMeterError(CountisError):
 
 
 class ImplausibleError(ModbusProtocolError):
-    """A response is undamaged, but the meter cannot have measured its content."""
+    """A response is undamaged, but has values that the meter cannot have measured."""
 
 
 class EchoError(ModbusProtocolError):
