@@ -1,4 +1,4 @@
-"""The meter of the library: its identity, its readings and its counters."""
+"""The class `Meter` of the library: identity, readings and counters."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -112,7 +112,7 @@ class Bus:
         self._recovery: asyncio.Task[None] | None = None
         """The task that disconnects the client after a disturbed transaction."""
         self._idle_at = 0.0
-        """When a recovery may end, in s of the event loop's clock: the line is then idle."""
+        """When a recovery may end, in s of the event loop's clock."""
         self._reopen_until = 0.0
         """Until when opening the port is retried, in s of the event loop's clock."""
         self._probe_timeouts = 0

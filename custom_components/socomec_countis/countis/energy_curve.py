@@ -28,7 +28,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class EnergyCurve:
-    """The fractions of a gap's energy that were counted until some moments in the gap."""
+    """The fractions of a gap's energy that were counted until several moments."""
 
     source: Source
     times: Sequence[float]
