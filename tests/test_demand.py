@@ -180,7 +180,8 @@ def test_reading_that_is_not_later_by_the_monotonic_clock_is_ignored(
     assert simulation.watts == before
 
 
-# In s; on a bus with 64 meters at 38400 baud, counters are up to 26 s old.
+# In s; with 64 meters on a bus at 38400 baud, up to 26 s pass between two readings of a
+# counter.
 @pytest.mark.parametrize("every", [1, 7, 26])
 def test_demand_does_not_depend_on_the_interval_of_the_readings(every: float) -> None:
     # With an interval of 26 s, the first period begins between two readings.
@@ -238,8 +239,8 @@ def test_forecast_of_a_constant_small_load_is_the_power_of_the_load() -> None:
 def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
     simulation = Simulation(NOON - 2299)
     simulation.pass_time(1500, watts=120)
-    # 120 W raise the counter by 10 Wh every 300 s, and 60 W every 600 s. In the 800 s
-    # with 60 W, the counter rises after 180 s and after 780 s. At the end, a new period
+    # The counter rises by 10 Wh every 300 s at 120 W, and every 600 s at 60 W. In the
+    # 800 s with 60 W, it rises after 180 s and after 780 s. At the end, a new period
     # has just begun, so the forecast is the present power.
     simulation.pass_time(800, watts=60)
     assert simulation.forecast == pytest.approx(60, abs=2)
@@ -247,7 +248,7 @@ def test_forecast_of_a_small_load_follows_the_last_two_rises() -> None:
 
 def test_forecast_without_a_load_is_zero() -> None:
     simulation = Simulation(NOON - 61)
-    simulation.pass_time(62, watts=0)  # s; without a rise, a forecast needs 60 s
+    simulation.pass_time(62, watts=0)  # s; without a rise, 60 s are enough
     assert simulation.forecast == 0
 
 
@@ -320,7 +321,7 @@ def test_energy_of_a_gap_over_several_periods_is_in_no_peak(
     simulation: Simulation,
 ) -> None:
     simulation.pass_time(1 + 1800, watts=500)
-    # In one period, the energy of this gap would be a demand of 6000 W.
+    # If one period contained all energy of this gap, its demand would be 6000 W.
     simulation.advance(3 * 3600, watts=500)
     simulation.pass_time(600, watts=500)
     assert simulation.watts is None
@@ -356,7 +357,7 @@ def test_period_in_which_the_clock_was_set_is_no_peak(
     simulation.pass_time(1 + 900, watts=500)
     simulation.pass_time(300, watts=9000)
     simulation.wall += seconds
-    # The rest of the period, by the clock that was set
+    # Until the end of the period in which the new time is
     simulation.pass_time(900 - (simulation.wall - NOON) % 900, watts=9000)
     simulation.pass_time(900, watts=700)
     assert simulation.peak_watts() == pytest.approx(700, abs=40)
@@ -377,7 +378,7 @@ def test_slow_drift_of_the_clock_does_not_interrupt_the_period(
 ) -> None:
     for _ in range(901):
         simulation.pass_time(1, watts=1000)
-        simulation.wall += 0.0005  # s; 0.45 s in the period
+        simulation.wall += 0.0005  # s in each second: 0.45 s in the period
     assert simulation.peak_watts() == pytest.approx(1000, abs=40)
 
 
@@ -638,7 +639,8 @@ def test_integral_uses_the_mean_of_two_readings() -> None:
     integral.add(0, 3600)
     integral.add(10, 7200)
     integral.add(20, -7200)
-    # J: 5400 W for 10 s, and then (7200 W + 0 W) / 2 for 10 s
+    # In J: 5400 W for 10 s, and then (7200 W + 0 W) / 2 for 10 s. A negative power
+    # counts as 0 W.
     assert integral.kilowatt_hours == pytest.approx((54_000 + 36_000) / 3_600_000)
 
 
@@ -693,7 +695,7 @@ def test_highest_demand_is_the_mean_power_of_its_period(
         if event == "restart":
             simulation.restart()
         if event == "clock":
-            # The clock is only set forward, so that each time has one true power.
+            # The clock is not set back, because a time would then have two powers.
             simulation.wall += seconds
             simulation.demand.add(
                 Moment(simulation.wall, simulation.monotonic + 1e-3), simulation.counter
@@ -713,7 +715,7 @@ def test_highest_demand_is_the_mean_power_of_its_period(
         resolution = STEP * 60_000 / minutes
         # The counter at the beginning and at the end of the period is interpolated
         # between two readings. If the power changes by 12 000 W between these readings,
-        # the error is at most the energy of 12 000 W in a quarter of their interval.
+        # the error is at most 12 000 W times a quarter of the time between them.
         interpolation = 2 * 12_000 * LONGEST_COUNTER_PAUSE / 4 / (60 * minutes)
         assert peak.watts == pytest.approx(
             truth[peak.begin], abs=1.01 * (resolution + interpolation)

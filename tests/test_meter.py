@@ -190,7 +190,8 @@ async def test_other_serial_number_in_one_response_is_not_reported(
     library_meter = await async_meter(memory_bus)
     memory_bus.faults.append(other_serial_number(7))
     await library_meter.async_verify_identity()
-    # If two unexpected serial numbers differ, the meter is not taken for another meter.
+    # Two responses with unexpected serial numbers that differ from each other do not
+    # mean that this is another meter.
     memory_bus.faults.extend([other_serial_number(7), other_serial_number(8)])
     with pytest.raises(ModbusProtocolError):
         await library_meter.async_verify_identity()
@@ -209,7 +210,7 @@ async def test_unavailable_serial_number_is_not_taken_for_another_meter(
     assert not library_meter.contradicts_profile
 
 
-async def test_meter_without_serial_number_is_verified_by_a_response(
+async def test_meter_without_serial_number_is_verified_by_any_response(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     meter.refused_blocks = {table.IDENTIFICATION}
@@ -250,7 +251,7 @@ async def test_negative_power_is_measured(
     assert values["power"] == values["power_l1"] == -10
 
 
-async def test_zero_power_is_confirmed_by_a_second_read_only_once(
+async def test_only_the_first_of_several_zero_powers_is_read_again(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_meter(memory_bus)
@@ -288,9 +289,9 @@ async def test_zero_power_after_an_unavailable_power_is_confirmed(
 ) -> None:
     library_meter = await async_meter(memory_bus)
     # In a signed field, 0x7FFF_FFFF means "not available". In the unsigned field of the
-    # apparent power, 0x7FFF_FFFF is a number other than 0. So the library accepts the
-    # block without a read of the measurements. The number is beyond the limits, so the
-    # apparent power is not available, either.
+    # apparent power, 0x7FFF_FFFF is a number. So not all values of the block are 0, and
+    # the library accepts the block without a read of the measurements. But this number
+    # is beyond the limits, so the apparent power is not available, either.
     meter.override = {each: 0xFFFF if each % 2 else 0x7FFF for each in POWER_REGISTERS}
     reading = await library_meter.async_read("power")
     assert set(reading.values.values()) == {None}
@@ -458,7 +459,7 @@ async def test_partial_counter_reset_at_the_meter_is_accepted_when_read_twice(
     assert reading.corrections == ()
 
 
-async def test_implausible_level_that_lasts_is_accepted_and_reported(
+async def test_counter_that_stays_at_an_implausible_value_is_accepted(
     memory_bus: MemoryBus, meter: SimulatedMeter
 ) -> None:
     library_meter = await async_polled_meter(memory_bus)
@@ -505,9 +506,9 @@ async def test_refused_block_contradicts_the_profile(
     assert library_meter.contradicts_profile
 
 
-# The settings are the secondary (57345) and the primary (57346) current in A: at first
-# 5 A and 400 A. The profile contains only the primary current. If the secondary current
-# is 0, no transformer is configured.
+# The settings of the current transformer are its secondary (57345) and its primary
+# (57346) current in A: at first 5 A and 400 A. The profile contains only the primary
+# current. If the secondary current is 0, no transformer is configured.
 @pytest.mark.parametrize(
     ("settings", "ratio", "contradicts"),
     [

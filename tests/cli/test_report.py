@@ -40,7 +40,7 @@ def test_report_contains_no_serial_number(line: Line) -> None:
     assert result["packages"]["modbus-connection"]
 
 
-def test_report_after_a_failed_read_is_written_and_is_an_error(
+def test_report_is_written_after_a_failed_read_but_the_command_fails(
     line: Line, meter: Meter, tmp_path: Path
 ) -> None:
     meter.override = registers_of("frequency", 0)

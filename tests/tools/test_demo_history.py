@@ -103,9 +103,9 @@ def test_tariffs_add_up_to_the_consumed_energy(house: Past) -> None:
         house.counted(key, STATE, NOW)
         for key in ("energy_consumed", "tariff_1_energy", "tariff_2_energy")
     )
-    for in_total, by_day, by_night in zip(total, day, night, strict=True):
-        tariff_sum = by_day["sum"] + by_night["sum"]
-        assert in_total["sum"] == pytest.approx(tariff_sum, abs=0.03)
+    for total_row, day_row, night_row in zip(total, day, night, strict=True):
+        tariff_sum = day_row["sum"] + night_row["sum"]
+        assert total_row["sum"] == pytest.approx(tariff_sum, abs=0.03)
     # The night tariff applies from 22:00 to 06:00.
     for row, energy in zip(night[1:], energies(night), strict=True):
         assert (energy > 0.01) == (hour_of(row) < 6 or hour_of(row) >= 22)
@@ -138,7 +138,7 @@ BEGIN_HOUR, END_HOUR = (
     time // HOUR_SECONDS * HOUR_SECONDS for time in (OUTAGE.start, OUTAGE.stop)
 )
 # The starts of the hours in which the meter is never read.
-FULL_HOURS = range(BEGIN_HOUR + HOUR_SECONDS, END_HOUR, HOUR_SECONDS)
+UNREAD_HOURS = range(BEGIN_HOUR + HOUR_SECONDS, END_HOUR, HOUR_SECONDS)
 
 
 @pytest.mark.parametrize("key", COUNTERS)
@@ -146,15 +146,15 @@ def test_hour_in_which_an_outage_ends_contains_the_energy_of_the_outage(
     house: Past, house_with_outage: Past, key: str
 ) -> None:
     rows = by_start(house_with_outage.counted(key, STATE, NOW))
-    always_read = by_start(house.counted(key, STATE, NOW))
-    assert len(FULL_HOURS) == 6  # 02:00 to 08:00 UTC
-    assert always_read.keys() - rows.keys() == set(FULL_HOURS)
+    rows_without_outage = by_start(house.counted(key, STATE, NOW))
+    assert len(UNREAD_HOURS) == 6  # 02:00 to 08:00 UTC
+    assert rows_without_outage.keys() - rows.keys() == set(UNREAD_HOURS)
     begin = rows.pop(BEGIN_HOUR)
     # All other rows are the same as without the outage. So the sum of the first row
     # after the gap contains the energy of the whole outage.
-    assert rows.items() <= always_read.items()
+    assert rows.items() <= rows_without_outage.items()
     until_begin = house.energy(key, BEGIN_HOUR, OUTAGE.start)
-    before = always_read[BEGIN_HOUR - HOUR_SECONDS]
+    before = rows_without_outage[BEGIN_HOUR - HOUR_SECONDS]
     for value in ("state", "sum"):
         assert begin[value] == pytest.approx(before[value] + until_begin, abs=0.02)
 
@@ -163,8 +163,8 @@ def test_power_has_no_samples_of_an_outage(
     house: Past, house_with_outage: Past
 ) -> None:
     rows = by_start(house_with_outage.measured("power"))
-    always_read = by_start(house.measured("power"))
-    assert always_read.keys() - rows.keys() == set(FULL_HOURS)
+    rows_without_outage = by_start(house.measured("power"))
+    assert rows_without_outage.keys() - rows.keys() == set(UNREAD_HOURS)
     for start, read_seconds in (
         (BEGIN_HOUR, range(BEGIN_HOUR, OUTAGE.start)),
         (END_HOUR, range(OUTAGE.stop, END_HOUR + HOUR_SECONDS)),
@@ -176,7 +176,7 @@ def test_power_has_no_samples_of_an_outage(
         hours = len(read_seconds) / HOUR_SECONDS
         mean = (consumed - produced) / hours * 1000
         assert rows.pop(start)["mean"] == pytest.approx(mean, abs=0.1)
-    assert rows.items() <= always_read.items()
+    assert rows.items() <= rows_without_outage.items()
 
 
 class ClientWithRows(Client):
@@ -208,13 +208,13 @@ def with_a_gap(rows: Rows) -> Rows:
 
 
 async def test_statistics_must_have_exactly_the_gap_of_the_outage() -> None:
-    # `async_problems` compares gaps in ms since 1970. With one hour more, a second gap
-    # does not make the statistics too short.
+    # `async_problems` expects the times in ms since 1970. There is one hour more than
+    # the check requires. So with a second gap, the statistics are still long enough.
     rows = [
         row | {"start": row["start"] * 3_600_000, "end": row["end"] * 3_600_000}
         for row in hours(HOURS + 1)
     ]
-    # The full hours of this outage are the hours 7 and 8.
+    # All of the hours 7 and 8 are in this outage.
     outage = range(7 * HOUR_SECONDS - 1200, 9 * HOUR_SECONDS + 1200)
     state = rows[-1]["state"]
 
@@ -241,7 +241,7 @@ async def test_state_that_does_not_follow_the_statistics_is_reported() -> None:
     last = hours()[-1]["state"]
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 1) == []
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last - 1) != []
-    # The state is more than `MOST_KWH` above that of the last full hour.
+    # The state is 500 kWh above that of the last row. The limit is `MOST_KWH`.
     assert await async_problems(ClientWithRows(hours()), "sensor.x", last + 500) != []
 
 
@@ -249,7 +249,8 @@ async def test_state_that_does_not_follow_the_statistics_is_reported() -> None:
 async def test_gap_jump_and_fall_are_reported(
     damage: Callable[[Rows], Rows],
 ) -> None:
-    # With one hour more, a missing hour does not make the statistics too short.
+    # There is one hour more than the check requires. So without hour 7, the statistics
+    # are still long enough.
     rows = damage(hours(HOURS + 1))
     state = rows[-1]["state"]
     assert len(await async_problems(ClientWithRows(rows), "sensor.x", state)) == 1
