@@ -64,8 +64,8 @@ class Moment:
     def of(cls, second: int, noon: int) -> Moment:
         """Return the moment at `second`, in s since 1970.
 
-        `noon` is the time of solar noon on any one day, in s since 1970. The date of
-        that day is the UTC date whose 12:00 is nearest to `noon`.
+        `noon` is the time of solar noon on any one day, in s since 1970. This day gets
+        the UTC date whose 12:00 is nearest to `noon`.
         """
         date_of_noon = round((noon - DAY_SECONDS / 2) / DAY_SECONDS)
         since_midnight = second - noon + DAY_SECONDS // 2
@@ -86,10 +86,9 @@ class Moment:
 def _random(seed: int, series: int, index: int) -> float:
     """Return a random number from 0 to 1, the same for the same arguments.
 
-    `series` separates the numbers for different purposes.
+    Each purpose of random numbers has its own `series`.
     """
-    # The factors are our choice: different arguments rarely give `Random` the same
-    # seed.
+    # Our choice of the factors: so different arguments rarely give the same seed.
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 

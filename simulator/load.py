@@ -21,8 +21,7 @@ from .days import (
 
 type Phases = tuple[Phase, Phase, Phase]
 
-# In s; the power is constant for this time, because each new power takes computing
-# time.
+# In s; the power is constant for this time, because its calculation is slow.
 SLOT_SECONDS = 5
 
 

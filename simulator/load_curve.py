@@ -33,8 +33,8 @@ RECORD_WORDS = 4
 
 YEAR_2000 = 946_684_800  # s since 1970; the table counts dates from 2000-01-01
 UTC_OFFSET_STEP = 900  # s; all time zones differ from UTC by a multiple of 15 min
-# The greatest value of a record. A higher mean power reads as this value, because
-# 0xFFFF means "not available". The table gives no limit. This limit is our choice.
+# The greatest value of a record, because 0xFFFF means "not available". A higher mean
+# power reads as this value. The table gives no limit, so this one is our choice.
 MAX_VALUE = 0xFFFE
 
 # The table's codes of the units that the simulator supports.
@@ -43,8 +43,8 @@ KILOWATTS = 20
 WATTS_OF_UNIT = {WATTS: 1, KILOWATTS: 1000}
 """The size of each of these units in W, by the code of the unit."""
 
-# Seconds between two samples of a past load. All integration periods are multiples of
-# 60 s.
+# Seconds between two samples of a load in `fill`. All integration periods are multiples
+# of 60 s.
 SAMPLE_SECONDS = 60
 
 
@@ -106,7 +106,7 @@ class LoadCurve:
     denominator: int = 1
 
     records: deque[Record] = field(default_factory=deque)
-    """The oldest record is the first."""
+    """From the oldest to the newest record, in each `order`."""
 
     def __post_init__(self) -> None:
         """Start without a record in progress."""
@@ -147,10 +147,9 @@ class LoadCurve:
     def fill(
         self, load: Load, until: int, period: int, count: int, offset: float
     ) -> None:
-        """Record `count` periods of a load, as if the meter had measured it.
+        """Record `count` complete periods of a load, as if the meter had measured it.
 
-        The last complete period ends at or before `until`, in s since 1970 by the
-        meter's clock. The period that contains `until` is recorded up to `until`.
+        The next period is recorded up to `until`, in s since 1970 by the meter's clock.
         Later calls of `add` complete this period. `period` and `offset` are the same as
         in `add`.
         """
@@ -190,7 +189,7 @@ class LoadCurve:
         """Return the registers of block 61456.
 
         `period` is the current integration period in seconds. `transformer_ratio` is
-        primary / secondary current. Registers without a record read "not available".
+        primary / secondary current. Registers that have no record contain "not available".
         """
         block = self._remaining()[:BLOCK_RECORDS]
         registers = dict.fromkeys(
