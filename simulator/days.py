@@ -20,9 +20,9 @@ Each value applies from its hour to the hour of the next pair, the last one to m
 
 # The values for the house and the weather are our choice, not measurements.
 
-# How many of the lights are on: from 0 (none) to 1 (all). `appliances` derives the
-# probabilities of kettle and oven from the same value.
-IN_USE_ON_WEEKDAY: DayTable = (
+# How active the household is, from 0 to 1. This is the part of the lights that is on.
+# `appliances` also derives the probabilities of kettle and oven from it.
+ACTIVITY_ON_WEEKDAY: DayTable = (
     (0, 0.0),
     (6, 0.9),
     (8, 0.15),
@@ -31,7 +31,7 @@ IN_USE_ON_WEEKDAY: DayTable = (
     (17, 1.0),
     (22, 0.2),
 )
-IN_USE_AT_WEEKEND: DayTable = (
+ACTIVITY_AT_WEEKEND: DayTable = (
     (0, 0.1),
     (1, 0.0),
     (8, 0.7),
@@ -103,18 +103,20 @@ def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, fl
     `minute` is the number of minutes since any fixed time. The choice of this time only
     affects when the appliances run.
     """
-    in_use = moment.value_in(IN_USE_AT_WEEKEND if moment.weekend else IN_USE_ON_WEEKDAY)
+    activity = moment.value_in(
+        ACTIVITY_AT_WEEKEND if moment.weekend else ACTIVITY_ON_WEEKDAY
+    )
     # The kettle may run once in 20 minutes, the oven once in 45 minutes. For each of
     # these intervals, one random number determines whether the appliance runs. The
-    # probability is `in_use` for the kettle, and 0.7 of `in_use` for the oven.
-    kettle_runs = _random(seed, 1, minute // 20) < in_use
-    oven_runs = _random(seed, 2, minute // 45) < in_use * 0.7
+    # probability is `activity` for the kettle, and 0.7 of `activity` for the oven.
+    kettle_runs = _random(seed, 1, minute // 20) < activity
+    oven_runs = _random(seed, 2, minute // 45) < activity * 0.7
     # Power in W. In addition to the lights and these appliances, the house always
     # consumes 180 W on L1, 120 W on L2 and 90 W on L3.
     fridge = 90 if minute % 30 < 12 else 0
     kettle = 2000 if kettle_runs and minute % 20 < 3 else 0
     oven = 1600 if oven_runs and minute % 45 < 20 else 0
-    return 180 + in_use * LIGHTS_WATTS + fridge, 120 + kettle, 90 + oven
+    return 180 + activity * LIGHTS_WATTS + fridge, 120 + kettle, 90 + oven
 
 
 def heat_pump(minute: int, moment: Moment) -> float:

@@ -175,7 +175,7 @@ def _clouds(seed: int, minute: int) -> float:
 
     This part changes every 3 minutes.
     """
-    # 7919 is our choice: it gives sites with different seeds different clouds.
+    # The factor is our choice, so that the clouds of two seeds differ.
     return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
 
 
@@ -188,7 +188,7 @@ def _drift(seed: int, series: int, second: int) -> float:
     """Return a number from -1 to 1 that changes slowly, as a mains voltage does.
 
     In each minute, the number changes evenly from one random number to the next.
-    `series` separates the numbers for different purposes.
+    Each purpose of these numbers has its own `series`.
     """
     minute, seconds = divmod(second, MINUTE_SECONDS)
     before, after = (

@@ -111,24 +111,24 @@ class LoadCurve:
     def __post_init__(self) -> None:
         """Start without a record in progress."""
         self._open: Record | None = None
-        # The records of the current block and of all later blocks. None before the
-        # first command.
-        self._unread: list[Record] | None = None
+        # The records of the current block and of all later blocks, as of the last
+        # RESET_POINTER. None before the first command.
+        self._from_current_block: list[Record] | None = None
 
     def add(
         self, at: int, seconds: int, watt_hours: float, period: int, offset: float
     ) -> None:
-        """Add the energy of `seconds` s, all within one integration period.
+        """Add an energy that was counted within one integration period.
 
-        The first of these seconds is `at`, in s since 1970 by the meter's clock.
-        `period` is in seconds. `offset` is the number of seconds by which the meter's
+        It was counted in `seconds` seconds from `at` on, which is in s since 1970 by
+        the meter's clock. `period` is in seconds. `offset` is the number of seconds by which the meter's
         clock is ahead of UTC.
         """
         start = at - at % period
         record = self._open
         if record is None or (record.start, record.period) != (start, period):
-            # A record can still be in progress if the clock moved to another period, or
-            # if the length of the periods was changed. This record ends early.
+            # If the clock moved to another period, or if the length of the periods was
+            # changed, the previous record may still be in progress. It ends early.
             self._close()
             utc_offset = round(offset / UTC_OFFSET_STEP) * UTC_OFFSET_STEP
             record = self._open = Record(start, period, utc_offset)
@@ -170,9 +170,11 @@ class LoadCurve:
         does not shift the blocks that are still to be read. The copy is our choice.
         """
         if command == RESET_POINTER:
-            self._unread = self._ordered()
+            self._from_current_block = self._ordered()
         elif command == NEXT_BLOCK:
-            self._unread = self._remaining()[BLOCK_RECORDS:]
+            self._from_current_block = self._records_from_current_block()[
+                BLOCK_RECORDS:
+            ]
         else:
             return False
         return True
@@ -181,17 +183,22 @@ class LoadCurve:
         oldest_first = list(self.records)
         return oldest_first if self.order == "oldest first" else oldest_first[::-1]
 
-    def _remaining(self) -> list[Record]:
+    def _records_from_current_block(self) -> list[Record]:
         """Return the records of the current block and of all later blocks."""
-        return self._ordered() if self._unread is None else self._unread
+        return (
+            self._ordered()
+            if self._from_current_block is None
+            else self._from_current_block
+        )
 
     def registers(self, period: int, transformer_ratio: float) -> dict[int, int]:
         """Return the registers of block 61456.
 
         `period` is the current integration period in seconds. `transformer_ratio` is
-        primary / secondary current. Registers that have no record contain "not available".
+        primary / secondary current. Registers that have no record contain "not
+        available".
         """
-        block = self._remaining()[:BLOCK_RECORDS]
+        block = self._records_from_current_block()[:BLOCK_RECORDS]
         registers = dict.fromkeys(
             range(LOAD_CURVE, LOAD_CURVE + HEADER_WORDS + BLOCK_RECORDS * RECORD_WORDS),
             RESERVED,
