@@ -121,8 +121,8 @@ class LoadCurve:
         """Add an energy that was counted within one integration period.
 
         It was counted in `seconds` seconds from `at` on, which is in s since 1970 by
-        the meter's clock. `period` is in seconds. `offset` is the number of seconds by which the meter's
-        clock is ahead of UTC.
+        the meter's clock. `period` is in seconds. `offset` is the number of seconds by
+        which the meter's clock is ahead of UTC.
         """
         start = at - at % period
         record = self._open
