@@ -189,6 +189,31 @@ async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
     assert second.hours[0] not in starts
 
 
+async def test_gap_discarded_while_another_one_is_proposed_is_not_proposed(
+    meter: ScriptedMeter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: set[float] = set()
+
+    async def discard_second(
+        _hass: HomeAssistant, _id: str, first_hour: float, _last_hour: float
+    ) -> None:
+        starts.add(first_hour)
+        if second in meter.meter_gaps.gaps:
+            await meter.meter_gaps.async_discard(second)
+
+    monkeypatch.setattr(gaps, "async_read_statistic", discard_second)
+    meter.add_entity("energy_consumed")
+    for hours, energy in ((3, 503), (1, 504), (3, 507)):
+        await asyncio.sleep(hours * HOUR)
+        meter.read_twice("energies", energy_consumed=energy)
+    first, second = meter.meter_gaps.gaps
+    await asyncio.sleep(HOUR)  # now the end hours of both gaps are over
+    meter.coordinator.online = True
+    await asyncio.sleep(RETRY_SECONDS)
+    assert first.hours[0] in starts
+    assert second.hours[0] not in starts
+
+
 async def test_correction_after_the_end_hour_of_a_gap_leaves_no_counter_out(
     meter: ScriptedMeter,
 ) -> None:

@@ -523,36 +523,6 @@ async def test_gap_survives_a_restart_before_and_after_its_proposal(
     assert_close(await outage.hours(), outage.metered_energy())
 
 
-async def test_gap_discarded_while_another_one_is_proposed_is_not_filled(
-    outage: OutageTest,
-) -> None:
-    outage.hass.config_entries.async_update_entry(
-        outage.entry, options={"publish_every_reading": False, "fill_gaps": True}
-    )
-    async with outage.outage("Home Assistant"):
-        await outage.run_until(20, hours=1)
-    # The proposal of the first gap waits for the lock, until the entry is unloaded.
-    async with outage.entry.runtime_data.evidence_lock:
-        await outage.run_until(20)
-        await outage.hass.config_entries.async_unload(outage.entry.entry_id)
-    await outage.run_until(20, hours=2)
-    await outage.hass.config_entries.async_setup(outage.entry.entry_id)
-    # The proposal of the first gap waits for the lock again. Meanwhile, the second gap
-    # is found, and the test discards it.
-    async with outage.entry.runtime_data.evidence_lock:
-        await outage.run_until(COMPILED_MINUTE)
-        meter_gaps = coordinator_of(outage.entry).meter_gaps
-        first, second = meter_gaps.gaps
-        before = await outage.hours()
-        await meter_gaps.async_discard(second)
-    await until(lambda: first.filled_at)
-    await outage.run_until(20)
-    after = await outage.hours()
-    assert after[first.end_hour] < before[first.end_hour]
-    assert after[second.end_hour] == before[second.end_hour]
-    assert meter_gaps.gaps == [first]
-
-
 async def test_gap_is_proposed_when_the_meter_is_online_again(
     outage: OutageTest,
 ) -> None:
