@@ -29,7 +29,7 @@ from simulator import Constant, House, Meter, Phase
 from simulator.table import TARIFFS, TARIFFS_UNIT_100
 
 from .common import coordinator_of, entity_id, until
-from .outage import COMPILED_MINUTE, HOUR, Hours, OutageTest, energies
+from .outage import HOUR, Hours, OutageTest, energies
 
 # 14:30 in Paris, so that the load curve begins with a complete record. The fixture
 # `outage` lets time pass until 14:50.
