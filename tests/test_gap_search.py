@@ -18,7 +18,7 @@ from custom_components.socomec_countis.countis.plausibility import (
     CounterReading,
     Moment,
 )
-from custom_components.socomec_countis.gap import gap_store
+from custom_components.socomec_countis.gap import Gap, gap_store
 from custom_components.socomec_countis.gaps import RETRY_SECONDS, MeterGaps
 from custom_components.socomec_countis.identifiers import entity_unique_id
 from homeassistant.config_entries import ConfigSubentry
@@ -165,6 +165,15 @@ async def test_invalid_stored_data_are_ignored(meter: ScriptedMeter) -> None:
         assert meter.meter_gaps.gaps == []
 
 
+async def async_two_gaps(meter: ScriptedMeter) -> list[Gap]:
+    """Read the meter around two outages, and return their gaps."""
+    meter.add_entity("energy_consumed")
+    for hours, energy in ((3, 503), (1, 504), (3, 507)):
+        await asyncio.sleep(hours * HOUR)
+        meter.read_twice("energies", energy_consumed=energy)
+    return meter.meter_gaps.gaps
+
+
 async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
     meter: ScriptedMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,11 +185,7 @@ async def test_gap_whose_end_hour_is_not_over_is_not_proposed(
         starts.add(first)
 
     monkeypatch.setattr(gaps, "async_read_statistic", no_statistic)
-    meter.add_entity("energy_consumed")
-    for hours, energy in ((3, 503), (1, 504), (3, 507)):
-        await asyncio.sleep(hours * HOUR)
-        meter.read_twice("energies", energy_consumed=energy)
-    first, second = meter.meter_gaps.gaps
+    first, second = await async_two_gaps(meter)
     meter.coordinator.online = True
     await asyncio.sleep(RETRY_SECONDS)
     # To propose a gap, the integration reads the statistics from the first hour of the
@@ -202,11 +207,7 @@ async def test_gap_discarded_while_another_one_is_proposed_is_not_proposed(
             await meter.meter_gaps.async_discard(second)
 
     monkeypatch.setattr(gaps, "async_read_statistic", discard_second)
-    meter.add_entity("energy_consumed")
-    for hours, energy in ((3, 503), (1, 504), (3, 507)):
-        await asyncio.sleep(hours * HOUR)
-        meter.read_twice("energies", energy_consumed=energy)
-    first, second = meter.meter_gaps.gaps
+    first, second = await async_two_gaps(meter)
     await asyncio.sleep(HOUR)  # now the end hours of both gaps are over
     meter.coordinator.online = True
     await asyncio.sleep(RETRY_SECONDS)
