@@ -4,12 +4,18 @@ The meter, Home Assistant and the recorder run for hours of virtual time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 import time
+from unittest.mock import patch
 
 from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
@@ -21,6 +27,7 @@ from homeassistant.components.recorder.models import StatisticData
 from homeassistant.components.recorder.statistics import (
     async_import_statistics,
     get_metadata,
+    get_start_time,
     statistics_during_period,
 )
 from homeassistant.components.repairs import (
@@ -28,6 +35,7 @@ from homeassistant.components.repairs import (
     RepairsFlowResult,
     repairs_flow_manager,
 )
+from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
@@ -41,6 +49,8 @@ HOUR = 3600  # s
 # At this minute of an hour, the recorder has compiled the row of the previous hour, and
 # the integration has proposed to fill the gaps that ended in that hour.
 COMPILED_MINUTE = 3
+# The last period of five minutes in an hour begins at this minute.
+LAST_PERIOD_MINUTE = 55
 SECONDS_OF_POLLING = 300  # s after an outage; the meter is polled several times
 
 type Hours = dict[float, float]
@@ -87,6 +97,28 @@ class OutageTest:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    @contextmanager
+    def compiling_few_statistics(self) -> Iterator[None]:
+        """Compile no statistics for five minutes in which no sensor had a value.
+
+        Such a period has no row, and compiling takes most of the time of an outage.
+        Only the last period of an hour is always compiled, because the recorder then
+        also compiles the row of this hour.
+        """
+        recorder = get_instance(self.hass)
+        compile_statistics = recorder.async_periodic_statistics
+
+        def compile_if_needed() -> None:
+            start = get_start_time()
+            if start.minute == LAST_PERIOD_MINUTE or any(
+                state.state != STATE_UNAVAILABLE or state.last_changed >= start
+                for state in self.hass.states.async_all("sensor")
+            ):
+                compile_statistics()
+
+        with patch.object(recorder, "async_periodic_statistics", compile_if_needed):
+            yield
 
     async def import_earlier_rows(self) -> None:
         """Give each statistic a row for the last complete hour before the test began.

@@ -73,13 +73,22 @@ def enable_statistics() -> bool:
 
 
 @pytest.fixture
+def persistent_database() -> bool:
+    """Store the database in a file.
+
+    A database in memory could not be read while the recorder has states to commit.
+    """
+    return True
+
+
+@pytest.fixture
 def recorder_config() -> dict[str, Any]:
     """Record only energies, to save time.
 
-    The recorder commits each state at once. With a commit interval, a timer would wake
-    the recorder every few seconds of virtual time, and so slow down the test.
+    The recorder commits the states with the next statistics. If it committed each
+    state, the tests would take 15 % more time.
     """
-    return {"commit_interval": 0, "include": {"entity_globs": ["sensor.*energy*"]}}
+    return {"commit_interval": 86_400, "include": {"entity_globs": ["sensor.*energy*"]}}
 
 
 @pytest.fixture
@@ -155,10 +164,11 @@ async def outage(
     assert await async_setup_component(hass, "repairs", {})
     first_hour = time.time() // HOUR * HOUR
     outage = OutageTest(hass, entry, meter, {first_hour: first_energies})
-    async with outage.recording_counters():
-        await outage.run_until(50)
-        await outage.import_earlier_rows()
-        yield outage
+    with outage.compiling_few_statistics():
+        async with outage.recording_counters():
+            await outage.run_until(50)
+            await outage.import_earlier_rows()
+            yield outage
 
 
 def assert_unchanged_total(before: Hours, after: Hours) -> None:
