@@ -21,15 +21,17 @@ from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis import bus, poller
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant import runner
+from homeassistant.components.http.server import HomeAssistantHTTP
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.tasks import RecorderTask
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import MATCH_ALL
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType
-from homeassistant.helpers import entity, event
+from homeassistant.helpers import entity, event, script
 from homeassistant.util import dt as dt_util
 from homeassistant.util import executor
+from homeassistant.util import logging as util_logging
 from simulator import Counters, Line, Meter
 from simulator.ports import MemoryPort, TerminalPort, memory_opener
 
@@ -122,7 +124,7 @@ def _custom_integrations(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("enable_custom_integrations")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def mock_zeroconf_resolver() -> Generator[None]:
     """Resolve no host names.
 
@@ -132,6 +134,36 @@ def mock_zeroconf_resolver() -> Generator[None]:
     module = "homeassistant.helpers.aiohttp_client"
     with patch(f"{module}._async_make_resolver") as make_resolver:
         make_resolver.return_value.real_close = AsyncMock()
+        yield
+
+
+# The next three fixtures replace fixtures of the test package that patch the same
+# functions again for each test. The patching takes a tenth of the time of a short test.
+@pytest.fixture(autouse=True, scope="session")
+def disable_http_server() -> Generator[None]:
+    """Start no HTTP server."""
+    with (
+        patch.object(HomeAssistantHTTP, "async_bind"),
+        patch.object(HomeAssistantHTTP, "start"),
+    ):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def skip_stop_scripts() -> Generator[None]:
+    """Stop no scripts when Home Assistant stops."""
+    with patch.object(script, "_schedule_stop_scripts_after_shutdown"):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fail_on_log_exception() -> Generator[None]:
+    """Let a test fail when a callback raises an exception that would only be logged."""
+
+    def log_exception(_format: object, *_args: object) -> None:
+        raise  # noqa: PLE0704 (the exception that is being handled)
+
+    with patch.object(util_logging, "log_exception", log_exception):
         yield
 
 
@@ -354,7 +386,7 @@ def configure_session_event_loop() -> None:
 
 
 @pytest.fixture(autouse=True)
-async def enable_event_loop_debug() -> None:
+def enable_event_loop_debug() -> None:
     """Replace a fixture of the test package, to leave the debug mode off.
 
     The debug mode takes a third of the time of a test.
