@@ -60,12 +60,14 @@ def running_clock(start: datetime) -> Iterator[RunningClock]:
         yield clock
 
 
-def poll_mainly(monkeypatch: pytest.MonkeyPatch, *blocks: str) -> None:
-    """Poll `blocks` every 5 s, and others every hour, to simulate hours quickly."""
+def poll_mainly(
+    monkeypatch: pytest.MonkeyPatch, *blocks: str, seconds: float = 5
+) -> None:
+    """Poll `blocks` every `seconds` s, others every hour, to simulate hours quickly."""
     intervals = {
-        name: poller.Interval(target=seconds, period=seconds)
+        name: poller.Interval(target=period, period=period)
         for name in poller.INTERVALS
-        for seconds in (5 if name in blocks else 3600,)
+        for period in (seconds if name in blocks else 3600,)
     }
     monkeypatch.setattr(poller, "INTERVALS", intervals)
 

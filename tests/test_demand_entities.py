@@ -40,11 +40,15 @@ from .demand_hours import (
 )
 from .test_sensor import enable
 
+# In s; the time between two reads of the counters. With a longer time, fewer reads are
+# simulated. A demand needs two readings that are at most 30 s apart.
+COUNTER_SECONDS = 15
+
 
 @pytest.fixture(autouse=True)
 def _slow_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll the counters of the demand, and hardly any other block."""
-    poll_mainly(monkeypatch, ENERGIES)
+    poll_mainly(monkeypatch, ENERGIES, seconds=COUNTER_SECONDS)
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ async def low_resolution_entry(
 
     The load of the meter is 3000 W. The time is 12:05.
     """
-    poll_mainly(monkeypatch, ENERGIES, MEASUREMENTS)
+    poll_mainly(monkeypatch, MEASUREMENTS)
     meter.refused_blocks = {table.ENERGIES_UNIT_100}
     set_load(meter, 3000)
     await add_meter()
@@ -105,7 +109,10 @@ async def test_demand_follows_the_periods_of_the_clock(
     demand_entry: CountisConfigEntry,
     clock: RunningClock,
     meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Read the counters often, so that the last reading has almost the present energy.
+    poll_mainly(monkeypatch, ENERGIES, seconds=5)
     await sleep_until(hass, clock, "11:59:30")
     assert [state(hass, key) for key in SENSORS] == [STATE_UNKNOWN] * 4
     await sleep_until(hass, clock, "12:05:00")
@@ -164,7 +171,7 @@ async def test_highest_demand_moves_to_last_month_at_midnight(
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
     # The meter is offline at midnight.
     line.default_fault = lambda: LOST
-    await asyncio.sleep(15)
+    await asyncio.sleep(2 * COUNTER_SECONDS)
     await hass.async_block_till_done()
     assert state(hass, "demand") == STATE_UNAVAILABLE
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
@@ -198,7 +205,7 @@ async def test_restart_within_a_period_does_not_interrupt_the_period(
     await sleep_until(hass, clock, "12:08:30")
     # 3000 W in 6.5 of 15 min, and 6000 W in 2 min
     assert watts(hass, "demand") == pytest.approx(2100, abs=100)
-    await sleep_until(hass, clock, "12:15:10")
+    await sleep_until(hass, clock, "12:15:20")
     # 3000 W in 13 of 15 min, and 6000 W in 2 min
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3400, abs=100)
 
@@ -209,13 +216,13 @@ async def test_energy_of_a_long_pause_is_in_no_peak(
     clock: RunningClock,
     meter: Meter,
 ) -> None:
-    await sleep_until(hass, clock, "12:15:10")
+    await sleep_until(hass, clock, "12:15:20")
     set_load(meter, 9000)
     await restart(hass, demand_entry, 3600)
     set_load(meter, 1000)
     await asyncio.sleep(60)
     assert state(hass, "demand") == STATE_UNKNOWN
-    await sleep_until(hass, clock, "13:45:10")
+    await sleep_until(hass, clock, "13:45:20")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
 
 
@@ -234,10 +241,10 @@ async def test_period_without_readings_at_its_end_is_no_peak(
     line.default_fault = Fault
     await sleep_until(hass, clock, "12:20:00")
     assert state(hass, "demand") == STATE_UNKNOWN
-    await sleep_until(hass, clock, "12:30:10")
+    await sleep_until(hass, clock, "12:30:20")
     # The counter at 12:15 is unknown, so neither period around 12:15 has a demand.
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
-    await sleep_until(hass, clock, "12:45:10")
+    await sleep_until(hass, clock, "12:45:20")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
 
 
@@ -249,11 +256,11 @@ async def test_period_in_which_the_counter_jumped_is_no_peak(
 ) -> None:
     await sleep_until(hass, clock, "12:05:00")
     meter.counters.consumed += 500_000  # Wh
-    await sleep_until(hass, clock, "12:15:10")
+    await sleep_until(hass, clock, "12:15:20")
     # The accepted counter was 1234 kWh, and rose by 500 kWh.
     assert float(state(hass, "energy_consumed")) > 1700
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
-    await sleep_until(hass, clock, "12:30:10")
+    await sleep_until(hass, clock, "12:30:20")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=40)
 
 
@@ -284,7 +291,7 @@ async def test_selected_period_applies_at_once_and_after_a_restart(
     assert state(hass, "peak_demand_this_month") == STATE_UNKNOWN
     await restart(hass, demand_entry, 1)
     assert state(hass, "demand_period") == "5"
-    await sleep_until(hass, clock, "12:25:10")
+    await sleep_until(hass, clock, "12:25:20")
     peak = hass.states.get(entity_id(hass, "peak_demand_this_month"))
     assert peak is not None
     assert float(peak.state) == pytest.approx(3000, abs=120)
@@ -323,9 +330,9 @@ async def test_demand_reads_the_counter_without_other_entities(
     # Wait until Home Assistant has removed the disabled entities.
     await asyncio.sleep(60)
     line.requests.clear()
-    await asyncio.sleep(60)
+    await asyncio.sleep(12 * COUNTER_SECONDS)
     counter_reads = [read for read in reads(line.requests) if read == (50946, 18)]
-    assert len(counter_reads) in (12, 13)  # in 60 s, with a read every 5 s
+    assert len(counter_reads) in (12, 13)
     assert len(line.requests) == len(counter_reads)
 
 
@@ -372,7 +379,7 @@ async def test_power_is_integrated_without_high_resolution_counters(
     set_load(meter, -3000)
     await sleep_until(hass, clock, "12:10:00")
     set_load(meter, 1000)
-    await sleep_until(hass, clock, "12:15:12")
+    await sleep_until(hass, clock, "12:15:20")
     # 3000 W and 1000 W, each in 5 of 15 min. The produced power counts as 0.
     expected = pytest.approx((3000 + 1000) / 3, abs=40)
     assert watts(hass, "peak_demand_this_month") == expected
@@ -386,7 +393,7 @@ async def test_power_is_integrated_without_high_resolution_counters(
     assert state(hass, "demand") == STATE_UNKNOWN
     await restart(hass, low_resolution_entry, 1)
     set_load(meter, 500)
-    await sleep_until(hass, clock, "12:45:12")
+    await sleep_until(hass, clock, "12:45:20")
     assert watts(hass, "peak_demand_this_month") == expected
 
 
@@ -395,11 +402,13 @@ async def test_period_in_which_the_resolution_changes_is_no_peak(
     low_resolution_entry: CountisConfigEntry,
     meter: Meter,
     clock: RunningClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entry = low_resolution_entry
     assert watts(hass, "demand") == pytest.approx(1000, abs=40)
     subentry = subentry_of(entry)
     # After the restart, the demand uses the counters in steps of 10 Wh.
+    poll_mainly(monkeypatch, ENERGIES, seconds=COUNTER_SECONDS)
     meter.refused_blocks = set()
     profile = {**subentry.data["profile"]}
     profile["blocks"] = {**profile["blocks"], "energies": "Energies"}
@@ -409,7 +418,7 @@ async def test_period_in_which_the_resolution_changes_is_no_peak(
     await restart(hass, entry, 1)
     await asyncio.sleep(60)
     assert state(hass, "demand") == STATE_UNKNOWN
-    await sleep_until(hass, clock, "12:30:12")
+    await sleep_until(hass, clock, "12:30:20")
     assert watts(hass, "peak_demand_this_month") == pytest.approx(3000, abs=60)
 
 
