@@ -177,26 +177,13 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     assert shown(hass) == ("0", "0")
 
 
-@pytest.mark.parametrize(
-    ("content", "warned"),
-    [
-        ({"serial_number": SERIAL, "reset": {"tariffs": 1, "tolerance": 0}}, True),
-        ({"serial_number": SERIAL, "reset": {"tariffs": {}}}, True),
-        ({"serial_number": SERIAL}, True),
-        ([1], True),
-        # This reset belongs to another meter.
-        ({"serial_number": "1", "reset": {"tariffs": {}, "tolerance": 0}}, False),
-    ],
-)
 async def test_invalid_stored_reset_is_not_used(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     entry: CountisConfigEntry,
     meter: Meter,
     caplog: pytest.LogCaptureFixture,
-    content: Any,
-    *,
-    warned: bool,
+    subtests: pytest.Subtests,
 ) -> None:
     meter.press_reset()
     await poll(entry)
@@ -204,11 +191,24 @@ async def test_invalid_stored_reset_is_not_used(
     await hass.config_entries.async_unload(entry.entry_id)
     # Wh; a partial total of 0 would show a reset, even if no reset is stored.
     meter.counters.partial_consumed = 5000
-    stored(hass_storage, entry)["data"] = content
-    await hass.config_entries.async_setup(entry.entry_id)
-    await until_read(hass, entry)
-    assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
-    assert any("reset of the partial" in each for each in warnings(caplog)) is warned
+    content: Any
+    for content, is_warned in (
+        ({"serial_number": SERIAL, "reset": {"tariffs": 1, "tolerance": 0}}, True),
+        ({"serial_number": SERIAL, "reset": {"tariffs": {}}}, True),
+        ({"serial_number": SERIAL}, True),
+        ([1], True),
+        # This reset belongs to another meter.
+        ({"serial_number": "1", "reset": {"tariffs": {}, "tolerance": 0}}, False),
+    ):
+        with subtests.test(content=content):
+            caplog.clear()
+            stored(hass_storage, entry)["data"] = content
+            await hass.config_entries.async_setup(entry.entry_id)
+            await until_read(hass, entry)
+            assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
+            messages = warnings(caplog)
+            assert any("reset of the partial" in each for each in messages) is is_warned
+        await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_counters_are_read_if_the_meter_has_their_registers(

@@ -1,6 +1,9 @@
 """The diagnostics and the system health, which a user attaches to a report."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from itertools import product
 import json
 from typing import Any
 
@@ -40,6 +43,7 @@ from .common import (
     meter_device,
     subentry_of,
     until,
+    until_polled,
 )
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
@@ -125,23 +129,27 @@ async def test_diagnostics_with_another_meter_contain_neither_serial_number(
         assert serial not in json.dumps([bus, found])
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("echo", [False, True])
 async def test_diagnostics_contain_the_accepted_counters_despite_a_fault(
+    entry: CountisConfigEntry,
     download: Download,
     device: dr.DeviceEntry,
     line: Line,
-    fault: Fault,
-    echo: bool,  # noqa: FBT001
+    subtests: pytest.Subtests,
 ) -> None:
-    line.default_fault = lambda: fault
-    line.echoes = echo
-    found = await download(device)
-    # Zeros and ones are valid responses. If the adapter echoes, no read succeeds.
-    is_read = fault in (ZEROS, ONES) and not echo
-    assert (found["meter"]["read_error"] is None) == is_read
-    assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
-    assert found["bus"]["traffic"]["1"]["requests"] > 0
+    for (name, fault), echo in product(FAULTS.items(), (False, True)):
+        with subtests.test(name, echo=echo):
+            line.default_fault = partial(replace, fault)
+            line.echoes = echo
+            found = await download(device)
+            # Zeros and ones are valid responses. If the adapter echoes, no read
+            # succeeds.
+            is_read = fault in (ZEROS, ONES) and not echo
+            assert (found["meter"]["read_error"] is None) == is_read
+            assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
+            assert found["bus"]["traffic"]["1"]["requests"] > 0
+        line.default_fault, line.echoes = Fault, False
+        await until(lambda: coordinator_of(entry).online)
+        await until_polled(entry)
 
 
 def cut(line: Line) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -149,17 +150,15 @@ async def assert_recovered(hass: HomeAssistant, entry: CountisConfigEntry) -> No
 # takes more time than to test a fault. A failure names the fault.
 
 
-@pytest.mark.parametrize("good_responses", [0, 1, 2])
 async def test_one_faulty_response_changes_no_state(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     shown_states: ShownStates,
     subtests: pytest.Subtests,
-    good_responses: int,
 ) -> None:
-    for name, fault in RESPONSE_FAULTS.items():
-        with subtests.test(name):
+    for good_responses, (name, fault) in product(range(3), RESPONSE_FAULTS.items()):
+        with subtests.test(name, good_responses=good_responses):
             shown_states.clear()
             line.faults.extend([Fault()] * good_responses + [fault])
             await until(lambda: not line.faults)
@@ -366,11 +365,6 @@ async def test_long_cut_of_the_line_is_logged_once_and_keeps_counters(
     await assert_recovered(hass, entry)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [ECHO, late(0.5), late(1.5), TRUNCATED],
-    ids=["echo", "late", "very late", "truncated"],
-)
 async def test_meter_is_online_again_after_a_faulty_first_response(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -379,25 +373,37 @@ async def test_meter_is_online_again_after_a_faulty_first_response(
     meter: Meter,
     shown_states: ShownStates,
     short_pauses: None,
-    fault: Fault,
+    subtests: pytest.Subtests,
 ) -> None:
     await add_meter(unit_id=2)
-    meter.offline = True
-    await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+    faults = {
+        "echo": ECHO,
+        "late": late(0.5),
+        "very late": late(1.5),
+        "truncated": TRUNCATED,
+    }
     requests: list[bytes] = []
+    pending: list[Fault] = []
 
     def disturb_first(request: bytes) -> None:
         if request[0] == meter.unit_id:
-            if not requests:
-                line.faults.append(fault)
+            if pending:
+                line.faults.append(pending.pop())
             requests.append(request)
 
-    meter.offline = False
-    line.on_request = disturb_first
-    await until(lambda: state(hass, "power") == "1300")
-    # After the faulty response, the meter is online within a few requests.
-    assert 1 < len(requests) < 12
-    await assert_recovered(hass, entry)
+    for name, fault in faults.items():
+        with subtests.test(name):
+            meter.offline = True
+            await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
+            requests.clear()
+            pending.append(fault)
+            meter.offline = False
+            line.on_request = disturb_first
+            await until(lambda: state(hass, "power") == "1300")
+            # After the faulty response, the meter is online within a few requests.
+            assert 1 < len(requests) < 12
+            await assert_recovered(hass, entry)
+            assert shown_states.wrong == []
     assert state(hass, "power", SECOND_SERIAL) == "1300"
 
 
@@ -457,19 +463,21 @@ def shown_powers(hass: HomeAssistant) -> set[str]:
     return {state(hass, "power"), state(hass, "power", SECOND_SERIAL)}
 
 
-@pytest.mark.parametrize("prefix", [b"\x00", b"\xff"])
 async def test_byte_before_each_response_is_discarded(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     line: Line,
     shown_states: ShownStates,
-    prefix: bytes,
+    subtests: pytest.Subtests,
 ) -> None:
-    line.response_prefix = prefix
-    for _ in range(3):
-        await until_polled(entry)
-    assert shown_states.unavailable == set()
-    await assert_recovered(hass, entry)
+    for prefix in (b"\x00", b"\xff"):
+        with subtests.test(prefix=prefix):
+            line.response_prefix = prefix
+            for _ in range(3):
+                await until_polled(entry)
+            assert shown_states.unavailable == set()
+            await assert_recovered(hass, entry)
+            assert shown_states.wrong == []
 
 
 async def until_requested(line: Line) -> None:

@@ -170,74 +170,74 @@ async def test_restart_without_the_meter_shows_the_stored_counters(
     assert state(hass, "reset_partial_counters") != STATE_UNAVAILABLE
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"version": 7},
-        {"data": ["counters"]},
-        {"data": "counters"},
-        *(
-            {"data": {"serial_number": SERIAL} | counters}
-            for counters in (
-                {},
-                {"counters": ["energy_consumed"]},
-                {"counters": {"energy_consumed": 1234.56}},
-                {"counters": {"energy_consumed": {"value": "?"}}},
-            )
-        ),
-    ],
-)
 async def test_stored_counters_in_another_format_are_not_used(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     hass_storage: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
-    changes: dict[str, object],
+    subtests: pytest.Subtests,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    hass_storage[f"{DOMAIN}.{subentry_of(entry).subentry_id}"] |= changes
+    key = f"{DOMAIN}.{subentry_of(entry).subentry_id}"
+    valid = hass_storage[key]
+    assert valid["data"]["counters"]["energy_consumed"]["value"] == 1234.56
     meter.counters.consumed = 500_000  # Wh; rejected if the stored 1234.56 kWh is used
-    await hass.config_entries.async_setup(entry.entry_id)
-    assert entry.state is ConfigEntryState.LOADED
-    await until_read(hass, entry)
-    assert float(state(hass, "energy_consumed")) == 500
-    warning = warnings(caplog)[0]
-    assert "stored counters are" in warning.lower()
-    assert "not used" in warning
+    other_counters: tuple[dict[str, object], ...] = (
+        {},
+        {"counters": ["energy_consumed"]},
+        {"counters": {"energy_consumed": 1234.56}},
+        {"counters": {"energy_consumed": {"value": "?"}}},
+    )
+    all_changes: tuple[dict[str, object], ...] = (
+        {"version": 7},
+        {"data": ["counters"]},
+        {"data": "counters"},
+        *({"data": {"serial_number": SERIAL} | each} for each in other_counters),
+    )
+    for changes in all_changes:
+        with subtests.test(changes=changes):
+            caplog.clear()
+            hass_storage[key] = valid | changes
+            await hass.config_entries.async_setup(entry.entry_id)
+            assert entry.state is ConfigEntryState.LOADED
+            await until_read(hass, entry)
+            assert float(state(hass, "energy_consumed")) == 500
+            warning = warnings(caplog)[0]
+            assert "stored counters are" in warning.lower()
+            assert "not used" in warning
+        await hass.config_entries.async_unload(entry.entry_id)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"blank_blocks": {table.IDENTIFICATION}},
-        {"starting": True},
-        {"refused_blocks": {table.IDENTIFICATION}},
-        {"exception_code": 4},  # a failure of the meter
-    ],
-)
 async def test_invalid_response_after_a_restart_creates_no_issue(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     short_pauses: None,
     caplog: pytest.LogCaptureFixture,
-    changes: dict[str, Any],
+    subtests: pytest.Subtests,
 ) -> None:
-    await hass.config_entries.async_unload(entry.entry_id)
-    normal = {name: getattr(meter, name) for name in changes}
+    changes: dict[str, Any] = {
+        "blank_blocks": {table.IDENTIFICATION},
+        "starting": True,
+        "refused_blocks": {table.IDENTIFICATION},
+        "exception_code": 4,  # a failure of the meter
+    }
     for name, value in changes.items():
-        setattr(meter, name, value)
-    await hass.config_entries.async_setup(entry.entry_id)
-    assert entry.state is ConfigEntryState.LOADED
-    await until(lambda: not coordinator_of(entry).last_update_success)
-    assert "The response at unit ID 1" in warnings(caplog)[0]
-    assert state(hass, "energy_consumed") == "1234.56"
-    assert ir.async_get(hass).issues == {}
-    for name, value in normal.items():
-        setattr(meter, name, value)
-    await until(lambda: state(hass, "power") == "1300")
-    assert len(warnings(caplog)) == 1
+        with subtests.test(name):
+            await hass.config_entries.async_unload(entry.entry_id)
+            caplog.clear()
+            normal = getattr(meter, name)
+            setattr(meter, name, value)
+            await hass.config_entries.async_setup(entry.entry_id)
+            assert entry.state is ConfigEntryState.LOADED
+            await until(lambda: not coordinator_of(entry).last_update_success)
+            assert "The response at unit ID 1" in warnings(caplog)[0]
+            assert state(hass, "energy_consumed") == "1234.56"
+            assert ir.async_get(hass).issues == {}
+            setattr(meter, name, normal)
+            await until(lambda: state(hass, "power") == "1300")
+            assert len(warnings(caplog)) == 1
 
 
 async def test_other_serial_number_in_one_response_creates_no_issue(
