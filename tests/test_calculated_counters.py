@@ -182,30 +182,32 @@ async def test_invalid_stored_reset_is_not_used(
     hass_storage: dict[str, Any],
     entry: CountisConfigEntry,
     meter: Meter,
+    clock: Clock,
     caplog: pytest.LogCaptureFixture,
     subtests: pytest.Subtests,
 ) -> None:
     meter.press_reset()
     await poll(entry)
-    await hass.async_block_till_done()
+    # A partial total of 0 would show a reset, even if no reset is stored.
+    await count(entry, meter, clock, 5, tariff=1)
     await hass.config_entries.async_unload(entry.entry_id)
-    # Wh; a partial total of 0 would show a reset, even if no reset is stored.
-    meter.counters.partial_consumed = 5000
+    valid = stored(hass_storage, entry)["data"]
+    unknown = (STATE_UNKNOWN, STATE_UNKNOWN)
     content: Any
-    for content, is_warned in (
-        ({"serial_number": SERIAL, "reset": {"tariffs": 1, "tolerance": 0}}, True),
-        ({"serial_number": SERIAL, "reset": {"tariffs": {}}}, True),
-        ({"serial_number": SERIAL}, True),
-        ([1], True),
-        # This reset belongs to another meter.
-        ({"serial_number": "1", "reset": {"tariffs": {}, "tolerance": 0}}, False),
+    for content, expected, is_warned in (
+        (valid, ("5.0", "0"), False),
+        ({**valid, "reset": {"tariffs": 1, "tolerance": 0}}, unknown, True),
+        ({**valid, "reset": {"tariffs": {}}}, unknown, True),
+        ({"serial_number": SERIAL}, unknown, True),
+        ([1], unknown, True),
+        ({**valid, "serial_number": "1"}, unknown, False),  # of another meter
     ):
         with subtests.test(content=content):
             caplog.clear()
             stored(hass_storage, entry)["data"] = content
             await hass.config_entries.async_setup(entry.entry_id)
             await until_read(hass, entry)
-            assert shown(hass) == (STATE_UNKNOWN, STATE_UNKNOWN)
+            assert shown(hass) == expected
             messages = warnings(caplog)
             assert any("reset of the partial" in each for each in messages) is is_warned
         await hass.config_entries.async_unload(entry.entry_id)

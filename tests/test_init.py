@@ -189,12 +189,12 @@ async def test_stored_counters_in_another_format_are_not_used(
         {"counters": {"energy_consumed": 1234.56}},
         {"counters": {"energy_consumed": {"value": "?"}}},
     )
-    all_changes: tuple[dict[str, object], ...] = (
+    all_changes: list[dict[str, Any]] = [
         {"version": 7},
         {"data": ["counters"]},
         {"data": "counters"},
         *({"data": {"serial_number": SERIAL} | each} for each in other_counters),
-    )
+    ]
     for changes in all_changes:
         with subtests.test(changes=changes):
             caplog.clear()
