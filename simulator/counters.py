@@ -16,6 +16,8 @@ def _sum(counter: float, energy: float, seconds: int) -> float:
     The energies are added one by one, so that the counter does not depend on how many
     seconds are counted at a time.
     """
+    if energy == 0:
+        seconds = min(seconds, 1)  # after the first addition, no other changes the sum
     for _ in range(seconds):
         counter += energy
     return counter

@@ -239,15 +239,16 @@ async def async_meter(
     memory_bus: MemoryBus,
     *,
     unit_id: int = 1,
+    profile: Profile | None = None,
     accepted: Mapping[str, Any] | None = None,
 ) -> Meter:
-    """Return a meter of the library after its profile is read from the bus.
+    """Return a meter of the library with a profile, which is read from the bus if None.
 
     Afterwards, `memory_bus.requests` is empty. `accepted` is a saved result of
     `CounterCheck.as_dict`.
     """
     meter = memory_bus.meters[unit_id]
-    profile = await async_take_profile(memory_bus.unit(unit_id))
+    profile = profile or await async_take_profile(memory_bus.unit(unit_id))
     memory_bus.requests.clear()
     return Meter(
         memory_bus.bus,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from itertools import product
-from typing import Literal
+from typing import ClassVar, Literal
 
 from custom_components.socomec_countis.countis.clock import clock_words
 from custom_components.socomec_countis.countis.load_curve import (
@@ -18,6 +18,7 @@ from custom_components.socomec_countis.countis.load_curve import (
     async_read_load_curve,
 )
 from custom_components.socomec_countis.countis.meter import Meter
+from custom_components.socomec_countis.countis.profile import Profile
 from simulator import Counters, Phase
 from simulator import LoadCurve as SimulatedLoadCurve
 from simulator import Meter as SimulatedMeter
@@ -98,6 +99,7 @@ class RecordedLoad:
     clock_error: float = 0
     """By how many s the clock of the meter is ahead of the local time at the start."""
     load_curve: SimulatedLoadCurve = field(default_factory=SimulatedLoadCurve)
+    _profile: ClassVar[Profile | None] = None
 
     def __post_init__(self) -> None:
         """Create the meter and set its clock."""
@@ -177,5 +179,10 @@ class RecordedLoad:
             yield await async_read_load_curve(meter)
 
     async def library_meter(self) -> Meter:
-        """Return the meter of the library, on a bus in memory."""
-        return await async_meter(MemoryBus({1: self.meter}))
+        """Return the meter of the library, on a bus in memory.
+
+        All recorded loads have meters with the same profile, so it is read only once.
+        """
+        meter = await async_meter(MemoryBus({1: self.meter}), profile=self._profile)
+        RecordedLoad._profile = meter.profile
+        return meter

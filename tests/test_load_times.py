@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, tzinfo
+from itertools import product
 import time
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -84,33 +85,34 @@ def at(displayed: datetime, zone: tzinfo = UTC, fold: int = 0) -> float:
 
 # -- one time zone offset ----------------------------------------------------
 
-ZONES = pytest.mark.parametrize("zone", [PARIS, UTC, LOS_ANGELES, KOLKATA], ids=str)
+ZONES = (PARIS, UTC, LOS_ANGELES, KOLKATA)
 
 
-@pytest.mark.parametrize("day", ["2026-01-14T06:00", "2026-07-14T06:00"])
 @pytest.mark.parametrize("period", PERIODS)
-@ZONES
 async def test_curve_read_in_the_middle_of_a_period_has_the_true_starts(
-    zone: tzinfo, period: int, day: str
+    subtests: pytest.Subtests, period: int
 ) -> None:
-    load = RecordedLoad(timestamp(day, zone), zone, period)
-    load.run(4 * HOUR + period / 2)
-    async for curve in load.read_each():
-        assert len(curve.records) == 4 * HOUR / period
-        assert not assert_certain(load, curve).follows_zone
+    for zone, day in product(ZONES, ("2026-01-14T06:00", "2026-07-14T06:00")):
+        with subtests.test(zone=zone, day=day):
+            load = RecordedLoad(timestamp(day, zone), zone, period)
+            load.run(4 * HOUR + period / 2)
+            async for curve in load.read_each():
+                assert len(curve.records) == 4 * HOUR / period
+                assert not assert_certain(load, curve).follows_zone
 
 
 @pytest.mark.parametrize("period", PERIODS)
-@ZONES
 async def test_meanings_near_the_end_of_a_period_include_the_true_starts(
-    zone: tzinfo, period: int
+    subtests: pytest.Subtests, period: int
 ) -> None:
-    load = RecordedLoad(timestamp("2026-01-14T06:00", zone), zone, period)
-    for after in (-59, -1, 1, 59):  # s after the end of a period
-        load.run(load.start + 4 * HOUR + after - load.now)
-        async for curve in load.read_each():
-            true = true_meaning(load, meanings(load, curve))
-            assert true.starts == true_starts(load, curve)
+    for zone in ZONES:
+        load = RecordedLoad(timestamp("2026-01-14T06:00", zone), zone, period)
+        for after in (-59, -1, 1, 59):  # s after the end of a period
+            with subtests.test(zone=zone, after=after):
+                load.run(load.start + 4 * HOUR + after - load.now)
+                async for curve in load.read_each():
+                    true = true_meaning(load, meanings(load, curve))
+                    assert true.starts == true_starts(load, curve)
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
@@ -178,16 +180,14 @@ def test_utc_may_be_wrong_by_the_same_hours_as_the_display() -> None:
 
 # -- daylight saving ---------------------------------------------------------
 
-CHANGES = pytest.mark.parametrize(
-    ("zone", "local", "fold"),  # the local time after the change
-    [
-        (PARIS, "2026-03-29T03:00", 0),
-        (PARIS, "2026-10-25T02:00", 1),
-        (LOS_ANGELES, "2026-03-08T03:00", 0),
-        (LOS_ANGELES, "2026-11-01T01:00", 1),
-        (ADELAIDE, "2026-10-04T03:00", 0),
-        (ADELAIDE, "2026-04-05T02:00", 1),
-    ],
+# Time zones, each with the local time after a change and the fold of this time.
+CHANGES: tuple[tuple[tzinfo, str, int], ...] = (
+    (PARIS, "2026-03-29T03:00", 0),
+    (PARIS, "2026-10-25T02:00", 1),
+    (LOS_ANGELES, "2026-03-08T03:00", 0),
+    (LOS_ANGELES, "2026-11-01T01:00", 1),
+    (ADELAIDE, "2026-10-04T03:00", 0),
+    (ADELAIDE, "2026-04-05T02:00", 1),
 )
 
 
@@ -207,23 +207,19 @@ def across_change(
 
 
 @pytest.mark.parametrize("period", PERIODS)
-@pytest.mark.parametrize("clock_follows", [True, False])
-@CHANGES
 async def test_curve_across_a_change_of_the_zone_has_the_true_starts(
-    zone: tzinfo,
-    local: str,
-    fold: int,
-    clock_follows: bool,  # noqa: FBT001
-    period: int,
+    subtests: pytest.Subtests, period: int
 ) -> None:
-    change = timestamp(local, zone, fold)
-    load = across_change(zone, change, period, clock_follows=clock_follows)
-    # With one of the periods, test the other order of the records.
-    load.load_curve.order = "newest first" if period == 600 else "oldest first"
-    async for curve in load.read_each():
-        assert len(curve.records) == 6 * HOUR / period
-        true = assert_certain(load, curve)
-        assert true.follows_zone is (clock_follows and not load.is_utc)
+    for (zone, local, fold), clock_follows in product(CHANGES, (True, False)):
+        with subtests.test(zone=zone, local=local, clock_follows=clock_follows):
+            change = timestamp(local, zone, fold)
+            load = across_change(zone, change, period, clock_follows=clock_follows)
+            # With one of the periods, test the other order of the records.
+            load.load_curve.order = "newest first" if period == 600 else "oldest first"
+            async for curve in load.read_each():
+                assert len(curve.records) == 6 * HOUR / period
+                true = assert_certain(load, curve)
+                assert true.follows_zone is (clock_follows and not load.is_utc)
 
 
 async def test_curve_with_two_power_cuts_has_the_true_starts() -> None:
