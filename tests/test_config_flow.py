@@ -39,6 +39,7 @@ from .common import (
     SERIAL,
     AddMeter,
     FlowResult,
+    add_only,
     bus_form,
     coordinator_of,
     memory_line,
@@ -53,6 +54,12 @@ from .common import (
 )
 
 NO_PORT = "/dev/no-such-port"
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, because the dialogs do not depend on them."""
+    add_only(monkeypatch)
 
 
 @pytest.fixture

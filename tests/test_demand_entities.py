@@ -19,6 +19,7 @@ from simulator import LOST, Fault, Line, Meter, table
 from .common import (
     SERIAL,
     AddMeter,
+    add_only,
     coordinator_of,
     entity_id,
     reads,
@@ -43,6 +44,12 @@ from .test_sensor import enable
 # In s; the time between two reads of the counters. With a longer time, fewer reads are
 # simulated. A demand needs two readings that are at most 30 s apart.
 COUNTER_SECONDS = 15
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, besides those of the demand."""
+    add_only(monkeypatch, *SENSORS, "demand_period")
 
 
 @pytest.fixture(autouse=True)

@@ -39,6 +39,7 @@ from simulator import (
 from .common import (
     SERIAL,
     AddMeter,
+    add_only,
     coordinator_of,
     meter_device,
     subentry_of,
@@ -62,6 +63,12 @@ FAULTS = {
 }
 
 type Download = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, because the diagnostics do not depend on them."""
+    add_only(monkeypatch)
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ from .common import (
     SECOND_SERIAL,
     AddMeter,
     Clock,
+    add_only,
     coordinator_of,
     entity_id,
     memory_line,
@@ -75,6 +76,12 @@ RESPONSE_FAULTS = {
     "duplicated": DUPLICATED,
     "random bytes": random_bytes(1),  # the seed
 }
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, besides those whose states are recorded."""
+    add_only(monkeypatch, *COUNTERS, *MEASURED)
 
 
 @dataclass

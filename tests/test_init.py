@@ -30,6 +30,7 @@ from simulator.modbus import with_crc
 from .common import (
     SERIAL,
     AddMeter,
+    add_only,
     coordinator_of,
     entity_id,
     reads,
@@ -51,6 +52,12 @@ OTHER_SERIAL = Fault(
     # number. The fault replaces the last register, and the CRC after it.
     lambda frame: with_crc(frame[:-4] + b"\x00\x07")
 )
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, because their number does not matter for the set-up."""
+    add_only(monkeypatch, "partial_energy_consumed")
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -21,6 +21,7 @@ from .common import (
     SERIAL,
     AddMeter,
     FlowResult,
+    add_only,
     coordinator_of,
     entity_id,
     open_add_meters,
@@ -32,6 +33,12 @@ from .common import (
     until_polled,
     until_read,
 )
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, because the dialogs do not depend on them."""
+    add_only(monkeypatch)
 
 
 async def reconfigure(

@@ -32,6 +32,7 @@ from .common import (
     SERIAL,
     AddMeter,
     Clock,
+    add_only,
     coordinator_of,
     entity_id,
     registers_of,
@@ -61,6 +62,13 @@ NO_TARIFF_1_ENERGY = registers_of("tariff_1_energy", 0)
 NO_FREQUENCY = registers_of("frequency", 0)
 
 type Post = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, besides those that an issue of rejected counters may list."""
+    keys = (*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS, "partial_energy_consumed")
+    add_only(monkeypatch, *keys)
 
 
 @pytest.fixture

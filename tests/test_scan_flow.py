@@ -41,6 +41,7 @@ from .common import (
     SERIAL,
     AddMeter,
     FlowResult,
+    add_only,
     bus_form,
     coordinator_of,
     end_of_scan,
@@ -74,6 +75,12 @@ LABELS = [
     f"COUNTIS E33 #2 · {SECOND_SERIAL} · 9600 baud, 8N1",
     f"COUNTIS E33 #7 · {THIRD_SERIAL} · 9600 baud, 8N1",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, because the dialogs do not depend on them."""
+    add_only(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

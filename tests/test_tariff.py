@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from custom_components.socomec_countis.const import DOMAIN
+from custom_components.socomec_countis.countis import (
+    PARTIAL_TARIFF_COUNTERS,
+    TARIFF_COUNTERS,
+)
 from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.select.const import ATTR_OPTIONS
 from homeassistant.components.select.const import (
@@ -33,6 +37,7 @@ from .common import (
     SERIAL,
     AddMeter,
     Clock,
+    add_only,
     coordinator_of,
     entity_id,
     lose_responses_to_writes,
@@ -48,6 +53,12 @@ THIRD_SERIAL = "1438012000003"
 
 BROADCAST = 0  # unit ID
 SET_TARIFF, TARIFF_COUNT, PRESENT_TARIFF = 40481, 51200, 51201  # register addresses
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, besides those of the tariffs."""
+    add_only(monkeypatch, *TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS)
 
 
 def tariff_write(unit_id: int, tariff: int) -> bytes:
