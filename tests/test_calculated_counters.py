@@ -23,6 +23,7 @@ from .common import (
     SERIAL,
     AddMeter,
     Clock,
+    add_only,
     coordinator_of,
     reads,
     state,
@@ -39,6 +40,12 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 # The keys of the sensors of tariffs 1 and 2. The manual calls their counters T1P, T2P.
 T1P, T2P = list(PARTIAL_TARIFF_COUNTERS)[:2]
 NO_LOAD = Constant(Phase(0), Phase(0), Phase(0))
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, besides those of the partial counters."""
+    add_only(monkeypatch, "partial_energy_consumed", *PARTIAL_TARIFF_COUNTERS)
 
 
 @pytest.fixture(autouse=True)

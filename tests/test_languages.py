@@ -9,6 +9,7 @@ import pytest
 
 from custom_components.socomec_countis.const import DOMAIN
 from custom_components.socomec_countis.countis.demand import PERIODS
+from custom_components.socomec_countis.runtime import CountisConfigEntry
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.components.persistent_notification import (
     _async_get_or_create_notifications,
@@ -89,41 +90,54 @@ def test_json_is_indented_and_keys_are_in_the_order_of_english(path: Path) -> No
     assert [key for key, _ in flat(texts)] == [key for key, _ in flat(TEXTS)]
 
 
-@pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
 async def test_names_and_states_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
     entity_registry: er.EntityRegistry,
-    add_meter: AddMeter,
-    path: Path,
+    entry: CountisConfigEntry,
+    subtests: pytest.Subtests,
 ) -> None:
-    hass.config.language = path.stem
-    await add_meter()
-    (entry,) = hass.config_entries.async_entries(DOMAIN)
     (subentry,) = entry.subentries.values()
-    texts = load(path)["entity"]
-    shown: set[str] = set()
-    for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
-        key = entity.unique_id.removeprefix(f"{SERIAL}_")
-        name = texts[entity.domain][key]["name"]
-        assert entity.original_name == name
-        if (state := hass.states.get(entity.entity_id)) is not None:
-            assert state.attributes[ATTR_FRIENDLY_NAME] == f"{subentry.title} {name}"
-            shown.add(key)
-    assert shown >= {"power", "energy_consumed", "tariff", "phase_l1_present"}
     phase = ("binary_sensor", DOMAIN, "phase_l1_present", BinarySensorDeviceClass.POWER)
-    text_on = texts["binary_sensor"]["phase_l1_present"]["state"][STATE_ON]
-    assert async_translate_state(hass, STATE_ON, *phase) == text_on
+    for path in TRANSLATION_FILES:
+        with subtests.test(path.stem):
+            hass.config.language = path.stem
+            await hass.config_entries.async_reload(entry.entry_id)
+            texts = load(path)["entity"]
+            shown: set[str] = set()
+            for entity in er.async_entries_for_config_entry(
+                entity_registry, entry.entry_id
+            ):
+                key = entity.unique_id.removeprefix(f"{SERIAL}_")
+                name = texts[entity.domain][key]["name"]
+                assert entity.original_name == name
+                if (state := hass.states.get(entity.entity_id)) is not None:
+                    full_name = state.attributes[ATTR_FRIENDLY_NAME]
+                    assert full_name == f"{subentry.title} {name}"
+                    shown.add(key)
+            assert shown >= {"power", "energy_consumed", "tariff", "phase_l1_present"}
+            text_on = texts["binary_sensor"]["phase_l1_present"]["state"][STATE_ON]
+            assert async_translate_state(hass, STATE_ON, *phase) == text_on
 
 
-@pytest.mark.parametrize("path", TRANSLATION_FILES, ids=lambda path: path.stem)
 async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     hass: HomeAssistant,
+    entry: CountisConfigEntry,
     add_meter: AddMeter,
-    path: Path,
+    subtests: pytest.Subtests,
 ) -> None:
-    hass.config.language = path.stem
-    texts = load(path)
+    (subentry,) = entry.subentries.values()
+    for path in TRANSLATION_FILES:
+        with subtests.test(path.stem):
+            hass.config.language = path.stem
+            await hass.config_entries.async_reload(entry.entry_id)
+            await assert_wiring_and_errors(hass, add_meter, subentry.title, path)
 
+
+async def assert_wiring_and_errors(
+    hass: HomeAssistant, add_meter: AddMeter, title: str, path: Path
+) -> None:
+    """Check texts about a missing port, a missing tariff and the wiring of a meter."""
+    texts = load(path)
     form = await add_meter(device=NO_PORT)
     assert form["errors"] == {"base": "port_not_found"}
     text = await shown_text(
@@ -131,10 +145,6 @@ async def test_wiring_and_errors_are_in_the_language_of_home_assistant(
     )
     assert text == texts["config"]["error"]["port_not_found"].format(device=NO_PORT)
 
-    await add_meter()
-    (entry,) = hass.config_entries.async_entries(DOMAIN)
-    (subentry,) = entry.subentries.values()
-    title = subentry.title
     with pytest.raises(ServiceValidationError) as caught:
         await hass.services.async_call(
             DOMAIN,

@@ -138,32 +138,43 @@ async def test_unit_id_without_response_is_rejected(
     assert coordinator_of(entry).online
 
 
-# The unit ID after the highest used one is suggested. If 255 is used, the lowest free
-# unit ID is suggested.
-@pytest.mark.parametrize(
-    ("used", "suggested"),
-    [((1,), 2), ((1, 2), 3), ((1, 5), 6), ((1, 255), 2), (range(1, 256), None)],
-)
 async def test_next_free_unit_id_is_suggested(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
-    used: Iterable[int],
-    suggested: int | None,
+    subtests: pytest.Subtests,
 ) -> None:
+    """The unit ID after the highest used one is suggested.
+
+    If 255 is used, the lowest free unit ID is suggested.
+    """
     subentry = subentry_of(entry)
-    for unit_id in set(used) - {1}:
-        data = MappingProxyType({**subentry.data, "unit_id": unit_id})
-        other = ConfigSubentry(
-            data=data, subentry_type="meter", title="", unique_id=str(unit_id)
-        )
-        entry.subentries = MappingProxyType(
-            {**entry.subentries, other.subentry_id: other}
-        )
-    form = await open_add_meters(hass, entry)
-    schema = form["data_schema"]
-    assert schema is not None
-    (unit_id_field,) = schema.schema
-    assert unit_id_field.description == {"suggested_value": suggested}
+    before = entry.subentries
+    cases: tuple[tuple[Iterable[int], int | None], ...] = (
+        ((1,), 2),
+        ((1, 2), 3),
+        ((1, 5), 6),
+        ((1, 255), 2),
+        (range(1, 256), None),
+    )
+    for used, suggested in cases:
+        with subtests.test(suggested=suggested):
+            others = (
+                ConfigSubentry(
+                    data=MappingProxyType({**subentry.data, "unit_id": unit_id}),
+                    subentry_type="meter",
+                    title="",
+                    unique_id=str(unit_id),
+                )
+                for unit_id in set(used) - {1}
+            )
+            entry.subentries = MappingProxyType(
+                {**before, **{each.subentry_id: each for each in others}}
+            )
+            form = await open_add_meters(hass, entry)
+            schema = form["data_schema"]
+            assert schema is not None
+            (unit_id_field,) = schema.schema
+            assert unit_id_field.description == {"suggested_value": suggested}
 
 
 async def test_reconfigure_rejects_the_unit_id_of_a_configured_meter(

@@ -36,6 +36,7 @@ from .common import (
     AddMeter,
     Clock,
     FlowResult,
+    add_only,
     coordinator_of,
     entity_id,
     memory_line,
@@ -61,6 +62,12 @@ TARIFFS = (51200, 10)
 CLOCK = (57600, 6)
 
 NEW_FIRMWARE = {50007: 200}  # version 2.00
+
+
+@pytest.fixture(autouse=True)
+def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add few entities, besides those that tests enable."""
+    add_only(monkeypatch, "clock_offset", "energy_consumed_today", "ct_ratio")
 
 
 @pytest.fixture
@@ -181,7 +188,6 @@ async def set_second_meter_offline(
     await until(lambda: not coordinator_of(entry, 2).online)
 
 
-@pytest.mark.parametrize("change", ["add", "unit ID", "offline"])
 async def test_change_of_one_meter_causes_no_missed_poll_of_another_meter(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
@@ -189,22 +195,28 @@ async def test_change_of_one_meter_causes_no_missed_poll_of_another_meter(
     line: Line,
     second_meter: Meter,
     third_meter: Meter,
-    change: str,
+    subtests: pytest.Subtests,
 ) -> None:
     await add_meter(unit_id=2)
     first = coordinator_of(entry)
-    polls = Polls(line)
-    await polls.until_more(2)
-    if change == "add":
-        await add_second_meter_again(hass, entry, add_meter)
-    elif change == "unit ID":
-        await change_unit_id_of_second_meter(hass, entry, second_meter, third_meter)
-    else:
-        await set_second_meter_offline(entry, second_meter)
-    await polls.until_more(3)
-    assert polls.missed == 0
-    assert coordinator_of(entry) is first
-    assert first.online
+    for change in ("add", "offline", "unit ID"):
+        with subtests.test(change):
+            await until(lambda: coordinator_of(entry, 2).online)
+            polls = Polls(line)
+            await polls.until_more(2)
+            if change == "add":
+                await add_second_meter_again(hass, entry, add_meter)
+            elif change == "offline":
+                await set_second_meter_offline(entry, second_meter)
+            else:
+                await change_unit_id_of_second_meter(
+                    hass, entry, second_meter, third_meter
+                )
+            await polls.until_more(3)
+            assert polls.missed == 0
+            assert coordinator_of(entry) is first
+            assert first.online
+            second_meter.offline = False
 
 
 async def test_meter_is_polled_every_second_on_the_slowest_bus(
