@@ -712,14 +712,14 @@ async def test_question_mark_replaces_the_last_accepted_value_if_there_is_none(
     assert listed in placeholders["counters"]
 
 
-async def test_form_lists_a_block_only_after_its_reads_failed_for_2_s(
+async def test_form_lists_a_block_only_after_its_reads_failed_for_1_s(
     hass: HomeAssistant,
     post: Post,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 2)
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 1)
     meter.override = NO_ENERGY_CONSUMED
     await until(lambda: issues(hass))
     meter.refused_blocks = {table.TARIFFS_UNIT_100, table.TARIFFS}
@@ -727,36 +727,36 @@ async def test_form_lists_a_block_only_after_its_reads_failed_for_2_s(
     await until(lambda: "tariff_1_energy" in meter_coordinator.rejected_counters)
     await open_fix(post, only_issue(hass))
     assert reported_counters(hass) == ["energy_consumed"]
-    await asyncio.sleep(2.1)
+    await asyncio.sleep(1.1)
     form = await open_fix(post, only_issue(hass))
     assert "kWh → ?" in form["description_placeholders"]["counters"]
     assert reported_counters(hass) == ["energy_consumed", *TARIFF_COUNTERS]
 
 
-async def test_issue_lists_a_block_only_after_it_was_rejected_for_2_s(
+async def test_issue_lists_a_block_only_after_it_was_rejected_for_1_s(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 2)
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 1)
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.75)
     meter.override = NO_ENERGY_CONSUMED | NO_TARIFF_1_ENERGY
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.15)
     meter.override = NO_TARIFF_1_ENERGY
-    await asyncio.sleep(1.5)
-    # Until now, each of the two blocks was rejected for only 1.8 s.
+    await asyncio.sleep(0.75)
+    # Until now, each of the two blocks was rejected for only 0.9 s.
     assert issues(hass) == []
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.2)
     assert reported_counters(hass) == ["tariff_1_energy"]
     meter.override = NO_TARIFF_1_ENERGY | NO_ENERGY_CONSUMED
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.75)
     assert reported_counters(hass) == ["tariff_1_energy"]
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(0.35)
     assert reported_counters(hass) == ["energy_consumed", "tariff_1_energy"]
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.15)
     assert reported_counters(hass) == ["energy_consumed"]
 
 
@@ -766,16 +766,16 @@ async def test_outage_restarts_the_time_until_rejected_counters_are_reported(
     meter: Meter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 2)
+    monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 1)
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.75)
     meter.offline = True
-    await asyncio.sleep(6)
+    await asyncio.sleep(3)
     meter.offline = False
     await until(lambda: coordinator_of(entry).online)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.75)
     assert issues(hass) == []
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.5)
     assert reported_counters(hass) == ["energy_consumed"]
 
 

@@ -422,8 +422,11 @@ async def test_profile_is_taken_again_after_a_refused_block(
     entry: CountisConfigEntry,
     meter: Meter,
     line: Line,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    interval = poller.Interval(target=1, period=1)
+    monkeypatch.setitem(poller.INTERVALS, "periods", interval)
     entity = entity_id(hass, "energy_consumed_today")
     entity_registry.async_update_entity(entity, disabled_by=None)
     await hass.config_entries.async_reload(entry.entry_id)
@@ -434,7 +437,7 @@ async def test_profile_is_taken_again_after_a_refused_block(
     await until(lambda: state(hass, "energy_consumed_today") == STATE_UNAVAILABLE)
     await until_polled(entry)
     line.requests.clear()
-    await asyncio.sleep(4)  # virtual s; the refused block was read every 3 s
+    await asyncio.sleep(1.5)  # virtual s; the refused block was read every 1 s
     assert set(reads(line.requests)) == {MEASUREMENTS, ENERGIES, TARIFFS}
     assert warnings_and_errors(caplog) == []
 
