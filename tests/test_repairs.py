@@ -741,12 +741,12 @@ async def test_issue_lists_a_block_only_after_it_was_rejected_for_1_s(
 ) -> None:
     monkeypatch.setattr(coordinator, "REJECTED_ISSUE_SECONDS", 1)
     meter.override = NO_ENERGY_CONSUMED
-    await asyncio.sleep(0.75)
+    await asyncio.sleep(0.8)
     meter.override = NO_ENERGY_CONSUMED | NO_TARIFF_1_ENERGY
     await asyncio.sleep(0.15)
     meter.override = NO_TARIFF_1_ENERGY
-    await asyncio.sleep(0.75)
-    # Until now, each of the two blocks was rejected for only 0.9 s.
+    await asyncio.sleep(0.8)
+    # Until now, each of the two blocks was rejected for only 0.95 s.
     assert issues(hass) == []
     await asyncio.sleep(0.2)
     assert reported_counters(hass) == ["tariff_1_energy"]
