@@ -76,6 +76,7 @@ MAIN_ENTITIES = {
     "power",
     "energy_consumed",
     "tariff_1_energy",
+    "online",
     "phase_l1_present",
     "tariff",
     "reset_partial_counters",
