@@ -23,6 +23,10 @@ from tests.common import SERIAL
 
 from .common import ROOT
 
+# One worker of pytest-xdist runs these tests, because each worker that needs the
+# fixture `dist_folder` builds the packages again.
+pytestmark = pytest.mark.xdist_group("dist_folder")
+
 LIBRARY = ROOT / "custom_components" / "socomec_countis" / "countis"
 
 
