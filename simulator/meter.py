@@ -32,7 +32,6 @@ from .meter_clock import clock_registers, clock_time
 from .metrology import measured_currents, measurements, measurements_16_bit
 from .table import (
     ACTION,
-    BLOCKS,
     CLOCK,
     COM_BOARD_PRODUCT,
     COMMUNICATION_BOARD,
@@ -63,6 +62,7 @@ from .table import (
     VALUE_RESET,
     Kind,
     TableBlock,
+    block_of,
 )
 
 # Modbus function codes.
@@ -230,19 +230,21 @@ class Meter:
         `address` is the address of the first register. One block must contain
         all registers.
         """
-        for block in BLOCKS:
-            if block.contains(address, count):
-                break
-        else:
-            return ExcCodes.ILLEGAL_ADDRESS
-        if block.start in self.refused_blocks or not self._can_read(block):
+        block = block_of(address, count)
+        if (
+            block is None
+            or block.start in self.refused_blocks
+            or not self._can_read(block)
+        ):
             return ExcCodes.ILLEGAL_ADDRESS
         addresses = range(address, address + count)
         if self.starting:
             return [0] * count
         if block.start in self.blank_blocks:
             return [RESERVED] * count
-        registers = self.registers(block) | self.override
+        registers = self.registers(block)
+        if self.override:
+            registers = registers | self.override
         if self.refuses_reserved and not registers.keys() >= set(addresses):
             return ExcCodes.ILLEGAL_ADDRESS
         return [registers.get(address, RESERVED) for address in addresses]

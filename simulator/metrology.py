@@ -3,6 +3,7 @@
 Blocks 50512 (32 bits), 51280 (16 bits) and 40576 (currents).
 """
 
+from functools import lru_cache
 import math
 
 from .load import Phases
@@ -21,8 +22,12 @@ type Powers = tuple[float, float, float, float]
 """P, Q and S in steps of 10 W, 10 var and 10 VA, power factor PF in steps of 0.001."""
 
 
+@lru_cache
 def measurements(phases: Phases, hertz: float) -> dict[int, int]:
-    """Return the registers of block 50512."""
+    """Return the registers of block 50512.
+
+    Do not change the result, because it is cached.
+    """
     registers = {
         **unsigned(METROLOGY + 14, hertz * 100),  # in steps of 0.01 Hz
         # The neutral current in mA.
@@ -89,5 +94,6 @@ def _powers_by_address(start: int, words: int, phases: Phases) -> dict[int, floa
 def _powers(watts: float, reactive: float) -> Powers:
     """Return P, Q, S and PF. As in the table, a leading (capacitive) PF is negative."""
     apparent = math.hypot(watts, reactive)
-    factor = math.copysign(abs(watts) / apparent, reactive) if apparent else 1
+    # `or 0.0` removes the sign of -0.0, because equal phases have equal registers.
+    factor = math.copysign(abs(watts) / apparent, reactive or 0.0) if apparent else 1
     return watts / 10, reactive / 10, apparent / 10, factor * 1000

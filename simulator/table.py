@@ -8,6 +8,7 @@ it "the table". Requests contain these register addresses without an offset.
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 # The values that mean "not available".
 RESERVED = 0xFFFF  # in 16 bits; also the value of a reserved register
@@ -107,6 +108,15 @@ NETWORK_SETTINGS: dict[int, Container[int]] = {
     CT_PRIMARY: range(1, 10_000),  # A
     INTEGRATION_PERIOD: (60, 300, 480, 600, 900, 1200, 1800, 3600),  # s
 }
+
+
+@lru_cache
+def block_of(address: int, count: int) -> TableBlock | None:
+    """Return the block that contains all `count` registers from `address` on."""
+    for block in BLOCKS:
+        if block.contains(address, count):
+            return block
+    return None
 
 
 def unsigned(address: int, value: float) -> dict[int, int]:
