@@ -436,7 +436,7 @@ async def test_progress_never_decreases_and_ends_at_1(
 async def test_progress_without_a_meter_is_proportional_to_time() -> None:
     loop = asyncio.get_running_loop()
     seen: list[tuple[float, float]] = []
-    scan = Scan(ScannedBus().open)
+    scan = Scan(ScannedBus().open, unit_ids=range(1, 65))
     scan.on_change = lambda: seen.append((loop.time(), scan.progress))
     await scan.async_run()
     # The clock of the loop starts at 0 s, so it now shows the duration of the scan.
@@ -578,11 +578,11 @@ async def async_scan_beside_polls(
 
 async def test_scan_delays_a_poll_by_at_most_one_request() -> None:
     # The polls of 8 meters with 30 registers take 0.86 s of each second. So the scan
-    # takes several times the 26 s that are enough on a bus without polls.
+    # takes several times the 13 s that are enough on a bus without polls.
     loop = asyncio.get_running_loop()
-    scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 256))
-    assert unit_ids_of(scan.found) == [255]
-    assert 100 < took < 280
+    scan, ends, took = await async_scan_beside_polls(8, 30, range(9, 132))
+    assert unit_ids_of(scan.found) == [131]
+    assert 50 < took < 140
     # No round of polls is omitted, and each round is late by at most one request.
     assert len(ends) >= int(loop.time())
     assert all(end < second + 1.2 for second, end in enumerate(ends))
