@@ -195,7 +195,7 @@ async def test_clock_that_follows_daylight_saving_has_the_offset_0(
     ):
         # The clock shows whole seconds, so its exact time is 0.5 s later on average.
         with (
-            subtests.test(utc=utc),
+            subtests.test(utc=str(utc)),
             stopped_clock(utc + timedelta(seconds=0.5)),
         ):
             show_time(meter, *shown)

@@ -91,7 +91,7 @@ async def test_counter_selects_the_meaning_of_the_dates_in_the_load_curve(
         middle = load.start + 2 * HOUR
         part = load.steps.energy(gap.begin, middle) / gap.energy
         for seconds_after in (-59, -1, 1, 59):
-            with subtests.test(zone=zone, seconds_after=seconds_after):
+            with subtests.test(zone=str(zone), seconds_after=seconds_after):
                 load.run(load.start + 4 * HOUR + seconds_after - load.now)
                 async for curve in load.read_each():
                     evidence = evidence_of(load, curve)

@@ -93,7 +93,7 @@ async def test_curve_read_in_the_middle_of_a_period_has_the_true_starts(
     subtests: pytest.Subtests, period: int
 ) -> None:
     for zone, day in product(ZONES, ("2026-01-14T06:00", "2026-07-14T06:00")):
-        with subtests.test(zone=zone, day=day):
+        with subtests.test(zone=str(zone), day=day):
             load = RecordedLoad(timestamp(day, zone), zone, period)
             load.run(4 * HOUR + period / 2)
             async for curve in load.read_each():
@@ -108,7 +108,7 @@ async def test_meanings_near_the_end_of_a_period_include_the_true_starts(
     for zone in ZONES:
         load = RecordedLoad(timestamp("2026-01-14T06:00", zone), zone, period)
         for after in (-59, -1, 1, 59):  # s after the end of a period
-            with subtests.test(zone=zone, after=after):
+            with subtests.test(zone=str(zone), after=after):
                 load.run(load.start + 4 * HOUR + after - load.now)
                 async for curve in load.read_each():
                     true = true_meaning(load, meanings(load, curve))
@@ -211,7 +211,7 @@ async def test_curve_across_a_change_of_the_zone_has_the_true_starts(
     subtests: pytest.Subtests, period: int
 ) -> None:
     for (zone, local, fold), clock_follows in product(CHANGES, (True, False)):
-        with subtests.test(zone=zone, local=local, clock_follows=clock_follows):
+        with subtests.test(zone=str(zone), local=local, clock_follows=clock_follows):
             change = timestamp(local, zone, fold)
             load = across_change(zone, change, period, clock_follows=clock_follows)
             # With one of the periods, test the other order of the records.
