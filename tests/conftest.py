@@ -1,10 +1,12 @@
 """Fixtures: two simulated meters on a line, Home Assistant, and virtual time."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Generator
 from datetime import UTC, datetime, tzinfo
 import gc
 import logging
+from pathlib import Path
 import time
 from types import SimpleNamespace
 from typing import Any, override
@@ -244,19 +246,32 @@ async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
     return added
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests at equal distances between the other tests.
+# Fixtures that take long to set up. One worker of pytest-xdist runs all tests that use
+# the same of these fixtures, because each worker would set it up again.
+SHARED_FIXTURES = {"bus_after", "dist_folder", "histories"}
 
-    pytest-xdist gives each worker a sequence of adjacent tests. In the original order,
-    one worker would get all tests of a slow file, and end later than the other workers.
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the mark `xdist_group`
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix the slow tests and the tests in real time evenly with the other tests.
+
+    The workers of pytest-xdist get the tests in the order of `items`. In the original
+    order, all workers would wait at once in the tests in real time, and one worker
+    would end late with the tests of a slow file.
     """
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    others = [item for item in items if not item.get_closest_marker("slow")]
-    distance = len(others) // max(len(slow), 1)
-    items.clear()
-    for number, item in enumerate(slow):
-        items += [item, *others[number * distance : (number + 1) * distance]]
-    items += others[len(slow) * distance :]
+    # The tests of each of these files, and all other tests, are at equal distances.
+    spread: defaultdict[Path | None, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        is_slow = item.get_closest_marker("slow") is not None
+        spread[item.path if is_slow or is_in_real_time(item) else None].append(item)
+        for fixture in SHARED_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(fixture))
+    position = {
+        item: (number + 0.5) / len(tests)
+        for tests in spread.values()
+        for number, item in enumerate(tests)
+    }
+    items.sort(key=position.__getitem__)
 
 
 def pytest_asyncio_loop_factories(

@@ -366,7 +366,7 @@ def texts_in(value: Any) -> Iterator[str]:
         yield value.strip().lower()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shown_names() -> set[str]:
     """Return the English texts of the frontend and of the integration, and OTHER_NAMES.
 

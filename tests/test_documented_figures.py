@@ -49,7 +49,7 @@ BLOCKS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def meter() -> LibraryMeter:
     """Return a meter that supports all blocks, on a bus at 9600 baud.
 

@@ -551,7 +551,7 @@ def test_midnight_that_contradicts_a_reading_is_dropped(
 # -- read from the meter -----------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def recorded_load() -> RecordedLoad:
     """Return a load with 72 hourly records, the newest first.
 

@@ -60,7 +60,7 @@ SETTLED_64 = 40.0  # s, for 64 meters at 38400 baud. These reads take 38 s.
 # the clock.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def profile() -> Profile:
     """Return the profile of a simulated meter."""
     return run(async_profile_of(SimulatedMeter(true_time=Clock())))
@@ -212,7 +212,7 @@ async def polling(
 type BusAfter = Callable[..., PolledBus]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bus_after(profile: Profile) -> BusAfter:
     """Return a function that polls a bus without faults, and returns this bus.
 

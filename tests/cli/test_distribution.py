@@ -23,14 +23,10 @@ from tests.common import SERIAL
 
 from .common import ROOT
 
-# One worker of pytest-xdist runs these tests, because each worker that needs the
-# fixture `dist_folder` builds the packages again.
-pytestmark = pytest.mark.xdist_group("dist_folder")
-
 LIBRARY = ROOT / "custom_components" / "socomec_countis" / "countis"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel and the sdist, and return their folder."""
     folder = tmp_path_factory.mktemp("dist")
@@ -43,7 +39,7 @@ def dist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel(dist_folder: Path) -> Path:
     """Return the wheel."""
     (path,) = dist_folder.glob("*.whl")

@@ -14,10 +14,6 @@ from tools.demo.history import COUNTERS, HOUR_SECONDS, Past, missing_hours
 
 from .conftest import NOW, OUTAGE
 
-# One worker of pytest-xdist runs these tests, because each worker that needs the
-# fixture `histories` calculates it again.
-pytestmark = pytest.mark.xdist_group("histories")
-
 STATE = 12_345.67  # kWh; the present state of each counter
 # The entity IDs of the meter by their keys, and the states of these entities.
 ENTITY_IDS = {key: f"sensor.{key}" for key in (*COUNTERS, "power")}

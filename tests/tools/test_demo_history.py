@@ -23,10 +23,6 @@ from tools.demo.history import (
 
 from .conftest import NOON, NOW, OUTAGE, Client
 
-# One worker of pytest-xdist runs these tests, because each worker that needs the
-# fixture `histories` calculates it again.
-pytestmark = pytest.mark.xdist_group("histories")
-
 HOUR_SECONDS = 3600
 STATE = 12_345.67  # kWh; the present state of a counter
 type Rows = list[dict[str, Any]]
