@@ -71,7 +71,8 @@ PLATFORMS = {
     "phase_l3_present": "binary_sensor",
 }
 
-# Enabled entities of each platform. For these, all usual blocks are read.
+# Keys of entities that are enabled by default, some of each platform. For these, the
+# poller reads all blocks that it reads for the entities of a new meter.
 MAIN_ENTITIES = {
     "power",
     "energy_consumed",
@@ -310,8 +311,8 @@ async def until_polled(entry: CountisConfigEntry, unit_id: int = 1) -> None:
 def add_only(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
     """Add only the entities with these keys, and those in `MAIN_ENTITIES`.
 
-    Without the others, a meter is added in half the time. The poller reads the same
-    blocks as usual.
+    Without the other entities, a meter is added in half the time. The poller still
+    reads all blocks that it reads for the entities of a new meter.
     """
     add_platform = BusRuntime.async_add_platform
     added = MAIN_ENTITIES | set(keys)

@@ -59,9 +59,10 @@ for name in ("sqlalchemy.engine", "homeassistant.helpers.entity_registry"):
 # time of the tests.
 gc.set_threshold(100_000)
 # In s; the time that the threads of Home Assistant's executor have to end after a test.
-# Home Assistant interrupts a thread after a small fraction of this time. With the
-# default of 10 s, the fraction is less than 1 s, which is too short on a busy machine.
-# The end of a thread makes the next thread end, but not if the thread is interrupted.
+# To each thread, Home Assistant gives a tenth of this time, divided by the number of
+# threads. With the default of 10 s, this is less than 1 s, which is too short on a busy
+# machine. Home Assistant then interrupts the thread. A thread that ends wakes the next
+# thread, which then also ends. But an interrupted thread wakes no other thread.
 executor.EXECUTOR_SHUTDOWN_TIMEOUT = 300
 
 
@@ -69,7 +70,7 @@ executor.EXECUTOR_SHUTDOWN_TIMEOUT = 300
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the system clock of the simulated meters and of the integration.
 
-    When a test advances this clock, it also advances the integration's monotonic clock.
+    A test that advances this clock also advances the integration's monotonic clock.
     """
     clock = Clock()
     seconds_at_start = clock.seconds
@@ -160,7 +161,7 @@ def skip_stop_scripts() -> Generator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def fail_on_log_exception() -> Generator[None]:
-    """Let a test fail when a callback raises an exception that would only be logged."""
+    """Let a test fail if Home Assistant logs an exception that a callback raised."""
 
     def log_exception(_format: object, *_args: object) -> None:
         raise  # noqa: PLE0704 (the exception that is being handled)
@@ -171,7 +172,7 @@ def fail_on_log_exception() -> Generator[None]:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the values of an offline meter at once, and poll it every 0.05 s."""
+    """Remove the values of an offline meter at once, and retry it every 0.05 s."""
     monkeypatch.setattr(coordinator, "HOLD_SECONDS", 0)
     monkeypatch.setattr(poller, "SHORTEST_PAUSE", 0.05)
     monkeypatch.setattr(poller, "LONGEST_PAUSE", 0.05)
@@ -182,9 +183,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll each block 20 times as often: the power every 50 ms.
 
-    The bus is set to 9600 baud. At this speed, each read would take longer than 50 ms,
-    so the poller would plan fewer reads. But the simulated line has 921 600 baud. So
-    also reduce the time per character with which the poller plans.
+    The poller plans its reads for the 9600 baud of the bus. At this speed, each read
+    would take longer than 50 ms, so the poller would plan fewer reads. But the
+    simulated line has 921 600 baud. So also plan with the time per character of this
+    line.
     """
     monkeypatch.setattr(
         poller,
@@ -200,7 +202,7 @@ def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def form_input(line: Line) -> dict[str, Any]:
-    """Return the input of a form for the meter at unit ID 1."""
+    """Return the input of a bus form for the meter at unit ID 1."""
     return bus_form(line)
 
 

@@ -63,7 +63,10 @@ def running_clock(start: datetime) -> Iterator[RunningClock]:
 def poll_mainly(
     monkeypatch: pytest.MonkeyPatch, *blocks: str, seconds: float = 5
 ) -> None:
-    """Poll `blocks` every `seconds` s, others every hour, to simulate hours quickly."""
+    """Poll `blocks` every `seconds` s, and the other blocks only every hour.
+
+    With fewer reads, the simulation of hours takes less time.
+    """
     intervals = {
         name: poller.Interval(target=period, period=period)
         for name in poller.INTERVALS

@@ -95,7 +95,7 @@ def response_of(meter: SimulatedMeter, request: Request) -> list[int] | ExcCodes
 
 @dataclass
 class MemoryBus:
-    """A bus in memory: its meters, and the duration of a transaction."""
+    """A bus in memory with simulated meters. Records requests and applies faults."""
 
     meters: dict[int, SimulatedMeter] = field(default_factory=dict)
     baudrate: int = 9600
@@ -103,9 +103,11 @@ class MemoryBus:
     """In s: the time until a meter begins its response."""
     framing: Literal["rtu", "tcp"] = "rtu"
     connected: bool = True
+    """Whether the port is open."""
     plugged: bool = True
     """Whether the port can be opened."""
     opening_seconds: float = 0.01
+    """In s: the time that an attempt to open the port takes."""
     requests: list[Request] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     """One fault for each of the next responses."""
@@ -242,9 +244,10 @@ async def async_meter(
     profile: Profile | None = None,
     accepted: Mapping[str, Any] | None = None,
 ) -> Meter:
-    """Return a meter of the library with a profile, which is read from the bus if None.
+    """Return a meter of the library.
 
-    Afterwards, `memory_bus.requests` is empty. `accepted` is a saved result of
+    If `profile` is None, the profile is read from the bus. Afterwards,
+    `memory_bus.requests` is empty. `accepted` is a saved result of
     `CounterCheck.as_dict`.
     """
     meter = memory_bus.meters[unit_id]

@@ -49,7 +49,7 @@ HOUR = 3600  # s
 # At this minute of an hour, the recorder has compiled the row of the previous hour, and
 # the integration has proposed to fill the gaps that ended in that hour.
 COMPILED_MINUTE = 3
-# The last period of five minutes in an hour begins at this minute.
+# At this minute, the last of the periods of 5 min in an hour begins.
 LAST_PERIOD_MINUTE = 55
 SECONDS_OF_POLLING = 300  # s after an outage; the meter is polled several times
 
@@ -100,11 +100,11 @@ class OutageTest:
 
     @contextmanager
     def compiling_few_statistics(self) -> Iterator[None]:
-        """Compile no statistics for five minutes in which no sensor had a value.
+        """Do not compile the periods of 5 min in which no sensor had a value.
 
-        Such a period has no row, and compiling takes most of the time of an outage.
-        Only the last period of an hour is always compiled, because the recorder then
-        also compiles the row of this hour.
+        Such a period has no row. To compile all periods takes most of the real time of
+        a long outage. The last period of an hour is always compiled, because the
+        recorder then also compiles the row of this hour.
         """
         recorder = get_instance(self.hass)
         compile_statistics = recorder.async_periodic_statistics

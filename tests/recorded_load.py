@@ -140,7 +140,7 @@ class RecordedLoad:
         return shown.replace(tzinfo=None)
 
     def run(self, seconds: float) -> None:
-        """Record the next seconds."""
+        """Let the meter record its load for the next seconds."""
         self.now += seconds
         self.meter.count()
 
@@ -181,7 +181,8 @@ class RecordedLoad:
     async def library_meter(self) -> Meter:
         """Return the meter of the library, on a bus in memory.
 
-        All recorded loads have meters with the same profile, so it is read only once.
+        The meters of all recorded loads have the same profile, so only the first call
+        reads the profile.
         """
         meter = await async_meter(MemoryBus({1: self.meter}), profile=self._profile)
         RecordedLoad._profile = meter.profile

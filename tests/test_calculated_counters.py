@@ -37,14 +37,14 @@ from .test_init import warnings
 
 pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 
-# The keys of the sensors of tariffs 1 and 2. The manual calls their counters T1P, T2P.
+# The keys of the partial counters of tariffs 1 and 2, which the manual calls T1P, T2P.
 T1P, T2P = list(PARTIAL_TARIFF_COUNTERS)[:2]
 NO_LOAD = Constant(Phase(0), Phase(0), Phase(0))
 
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those of the partial counters."""
+    """Add only the main entities and those of the partial counters."""
     add_only(monkeypatch, "partial_energy_consumed", *PARTIAL_TARIFF_COUNTERS)
 
 
@@ -156,8 +156,8 @@ async def test_missed_reset_makes_the_counters_unknown_and_is_logged_once(
     await count(entry, meter, clock, 5, tariff=1)
     meter.offline = True
     await until(lambda: not coordinator_of(entry).online)
-    # The offline meter is reset at 5 kWh, and counts 10 kWh. So its partial total is
-    # never read below 5 kWh.
+    # While the meter is offline, it is reset at 5 kWh, and then counts 10 kWh. So the
+    # integration reads no lower partial total, which would show the reset.
     meter.press_reset()
     meter.load = Constant(Phase(10_000), Phase(0), Phase(0))
     clock.seconds += 3600
@@ -195,7 +195,8 @@ async def test_invalid_stored_reset_is_not_used(
 ) -> None:
     meter.press_reset()
     await poll(entry)
-    # A partial total of 0 would show a reset, even if no reset is stored.
+    # The partial total must not be 0, because a partial total of 0 shows a reset, even
+    # if no reset is stored.
     await count(entry, meter, clock, 5, tariff=1)
     await hass.config_entries.async_unload(entry.entry_id)
     valid = stored(hass_storage, entry)["data"]

@@ -58,7 +58,7 @@ WHOLE_MEASUREMENTS = (50514, 54)  # all quantities of the block
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those that a test uses or expects to be missing."""
+    """Add only the main entities, and those that tests use or expect to be missing."""
     add_only(
         monkeypatch,
         "clock_offset",
@@ -161,7 +161,7 @@ async def test_clock_is_set_to_the_local_time_in_one_write(
     line: Line,
 ) -> None:
     await enable(hass, entry, "set_clock", "clock_offset")
-    # The simulated clock is months behind the local time, and does not advance.
+    # In s; the simulated clock is months behind the local time, and does not advance.
     assert float(state(hass, "clock_offset")) < -1000
     await press(hass, "set_clock")
     assert abs(float(state(hass, "clock_offset"))) <= 2
@@ -221,6 +221,7 @@ async def test_offset_of_an_invalid_clock_is_unknown(
     subtests: pytest.Subtests,
 ) -> None:
     await enable(hass, entry, "clock_offset")
+    # In s; the simulated clock is valid, but months behind the local time.
     assert float(state(hass, "clock_offset")) < -1000
     # The second date is the 31st of February.
     for shown in ((0, 0, 0, 0, 0, 0), (31, 2, 2026, 1, 1, 1)):
@@ -335,7 +336,7 @@ async def test_energies_of_days_and_months_are_read_from_the_meter(
     )
     assert state(hass, "energy_consumed_today") == "0"
     clock.seconds += 3600
-    # 2 kW and 1 kW for an hour
+    # In kWh, after an hour at 2 kW and 1 kW.
     await until(lambda: state(hass, "energy_consumed_today") == "3.0")
     assert state(hass, "energy_consumed_yesterday") == "0"
     assert state(hass, "energy_produced_this_month") == "0"

@@ -41,14 +41,14 @@ from .demand_hours import (
 )
 from .test_sensor import enable
 
-# In s; the time between two reads of the counters. With a longer time, fewer reads are
-# simulated. A demand needs two readings that are at most 30 s apart.
+# In s; the time between two reads of the counters. A longer time makes the tests
+# faster, but a demand needs two readings that are at most 30 s apart.
 COUNTER_SECONDS = 15
 
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those of the demand."""
+    """Add only the main entities and those of the demand."""
     add_only(monkeypatch, *SENSORS, "demand_period")
 
 

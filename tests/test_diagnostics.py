@@ -67,7 +67,7 @@ type Download = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, because the diagnostics do not depend on them."""
+    """Add only the main entities: the diagnostics do not depend on the others."""
     add_only(monkeypatch)
 
 
@@ -145,11 +145,12 @@ async def test_diagnostics_contain_the_accepted_counters_despite_a_fault(
 ) -> None:
     for (name, fault), echo in product(FAULTS.items(), (False, True)):
         with subtests.test(name, echo=echo):
+            # A function that returns a copy of the fault for each response.
             line.default_fault = partial(replace, fault)
             line.echoes = echo
             found = await download(device)
-            # Zeros and ones are valid responses. If the adapter echoes, no read
-            # succeeds.
+            # Responses with zeros or ones are valid. If the adapter echoes, each read
+            # fails.
             is_read = fault in (ZEROS, ONES) and not echo
             assert (found["meter"]["read_error"] is None) == is_read
             assert found["meter"]["counters"]["energy_consumed"]["value"] == 1234.56
@@ -226,7 +227,7 @@ async def test_diagnostics_of_a_bus_that_is_not_set_up_contain_the_error(
     assert (await download())["setup_error"] == {"key": None, "placeholders": {}}
 
 
-async def test_diagnostics_of_a_replaced_meters_device_contain_only_the_bus(
+async def test_diagnostics_of_the_device_of_a_replaced_meter_contain_only_the_bus(
     hass: HomeAssistant,
     entry: CountisConfigEntry,
     download: Download,

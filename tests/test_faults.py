@@ -59,7 +59,7 @@ from .test_init import warnings
 pytestmark = pytest.mark.usefixtures("fast_polling")
 
 COUNTERS = ("energy_consumed", "partial_energy_consumed", "tariff_1_energy")
-MEASURED = ("power", "voltage_l1", "current_l2", "frequency")
+MEASUREMENTS = ("power", "voltage_l1", "current_l2", "frequency")
 
 RESPONSE_FAULTS = {
     "flipped": FLIPPED,
@@ -80,8 +80,8 @@ RESPONSE_FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those whose states are recorded."""
-    add_only(monkeypatch, *COUNTERS, *MEASURED)
+    """Add only the main entities, and those whose states are recorded."""
+    add_only(monkeypatch, *COUNTERS, *MEASUREMENTS)
 
 
 @dataclass
@@ -94,7 +94,7 @@ class ShownStates:
     wrong: list[tuple[str, str]] = field(default_factory=list)
     """The entity ID and the state of each change to a state that is not allowed."""
     unavailable: set[str] = field(default_factory=set)
-    """The entities that were unavailable or unknown."""
+    """The IDs of the entities that were unavailable or unknown."""
 
     def allow(self, key: str, value: str) -> None:
         """Allow a state of an entity."""
@@ -127,7 +127,7 @@ async def shown_states(
 ) -> AsyncGenerator[ShownStates]:
     """Record the states during the test. At the end, no state may be wrong."""
     shown_states = ShownStates(hass)
-    for key in (*COUNTERS, *MEASURED):
+    for key in (*COUNTERS, *MEASUREMENTS):
         shown_states.allow(key, state(hass, key))
     # The frequency of the simulated grid varies.
     for hertz in ("50.0", "50.01", "50.02"):
@@ -234,7 +234,7 @@ async def test_exceptions_make_only_measurements_unavailable(
             for _ in range(2):
                 await until_polled(entry)
             assert shown_states.unavailable == {
-                entity_id(hass, key) for key in MEASURED
+                entity_id(hass, key) for key in MEASUREMENTS
             }
             meter.exception_code = None
             await assert_recovered(hass, entry)
@@ -258,7 +258,7 @@ async def test_missing_block_does_not_change_the_states_of_other_blocks(
             for _ in range(2):
                 await until_polled(entry)
             # Counters keep their last accepted values.
-            expected = set(MEASURED) if block == table.METROLOGY else set()
+            expected = set(MEASUREMENTS) if block == table.METROLOGY else set()
             await shown_states.until_unavailable(len(expected))
             assert shown_states.unavailable == {
                 entity_id(hass, key) for key in expected
@@ -294,8 +294,8 @@ async def test_zero_power_without_load_is_shown(
     short_pauses: None,
 ) -> None:
     meter.load = Constant(Phase(0), Phase(0), Phase(0))
-    # By default, the power factor without load is 1. If it is 0 like the powers, only
-    # the frequency shows that the meter is not starting.
+    # By default, the power factor without load is 1. Here, the power factor is also 0,
+    # so that only the frequency shows that the meter is not starting.
     meter.override = dict.fromkeys(range(50536, 50550), 0)
     await until(lambda: state(hass, "power") == "0")
     await until_polled(entry)
@@ -364,7 +364,7 @@ async def test_long_cut_of_the_line_is_logged_once_and_keeps_counters(
     await until(lambda: state(hass, "frequency") == STATE_UNAVAILABLE)
     for _ in range(5):
         await until_polled(entry)
-    assert shown_states.unavailable == {entity_id(hass, key) for key in MEASURED}
+    assert shown_states.unavailable == {entity_id(hass, key) for key in MEASUREMENTS}
     (warning,) = warnings(caplog)
     assert "No meter responds at unit ID 1" in warning
     line.cut = False
@@ -390,12 +390,12 @@ async def test_meter_is_online_again_after_a_faulty_first_response(
         "truncated": TRUNCATED,
     }
     requests: list[bytes] = []
-    pending: list[Fault] = []
+    pending_faults: list[Fault] = []
 
-    def disturb_first(request: bytes) -> None:
+    def disturb_first_response(request: bytes) -> None:
         if request[0] == meter.unit_id:
-            if pending:
-                line.faults.append(pending.pop())
+            if pending_faults:
+                line.faults.append(pending_faults.pop())
             requests.append(request)
 
     for name, fault in faults.items():
@@ -403,9 +403,9 @@ async def test_meter_is_online_again_after_a_faulty_first_response(
             meter.offline = True
             await until(lambda: state(hass, "power") == STATE_UNAVAILABLE)
             requests.clear()
-            pending.append(fault)
+            pending_faults.append(fault)
             meter.offline = False
-            line.on_request = disturb_first
+            line.on_request = disturb_first_response
             await until(lambda: state(hass, "power") == "1300")
             # After the faulty response, the meter is online within a few requests.
             assert 1 < len(requests) < 12

@@ -577,7 +577,7 @@ def load(recorded_load: RecordedLoad) -> RecordedLoad:
     return deepcopy(recorded_load)
 
 
-async def polled(memory_bus: MemoryBus) -> Meter:
+async def polled_meter(memory_bus: MemoryBus) -> Meter:
     """Return the meter of the library after its counters are read."""
     meter = await async_meter(memory_bus)
     await meter.async_read("energies")
@@ -586,7 +586,7 @@ async def polled(memory_bus: MemoryBus) -> Meter:
 
 
 async def test_evidence_contains_all_reports_of_the_meter(load: RecordedLoad) -> None:
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     found = await async_read_evidence(meter, load.now - 100 * HOUR)
     assert found.at == load.now
     assert abs(found.displayed - load.displayed) < timedelta(seconds=1)
@@ -602,7 +602,7 @@ async def test_evidence_after_a_restart_contains_the_present_counters(
     load: RecordedLoad,
 ) -> None:
     memory_bus = MemoryBus({1: load.meter})
-    meter_before_restart = await polled(memory_bus)
+    meter_before_restart = await polled_meter(memory_bus)
     load.run(HOUR)
     accepted = meter_before_restart.counter_check.as_dict()
     meter = await async_meter(memory_bus, accepted=accepted)
@@ -624,7 +624,7 @@ async def test_records_of_the_two_days_before_the_gap_are_also_read(
     Two pages go back 57 h. They are enough for a gap that began 9 h ago, because the
     records of 9 h + 48 h are needed. If the gap began earlier, a third page is read.
     """
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     found = await async_read_evidence(meter, load.now - hours * HOUR)
     assert found.load_curve is not None
     assert len(found.load_curve.records) == records
@@ -638,7 +638,7 @@ async def test_clock_that_cannot_be_read_is_assumed_to_be_right(
     memory_bus = MemoryBus({1: load.meter})
     if not is_in_profile:
         load.meter.refused_blocks.add(CLOCK)
-    meter = await polled(memory_bus)
+    meter = await polled_meter(memory_bus)
     load.meter.refused_blocks.add(CLOCK)
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.displayed == displayed(load.now)
@@ -646,14 +646,14 @@ async def test_clock_that_cannot_be_read_is_assumed_to_be_right(
 
 
 async def test_invalid_clock_is_assumed_to_be_right(load: RecordedLoad) -> None:
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     load.meter.override |= dict.fromkeys(range(CLOCK, CLOCK + 6), 0)
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.displayed == displayed(load.now)
 
 
 async def test_periods_that_cannot_be_read_are_left_out(load: RecordedLoad) -> None:
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.periods == {}
@@ -661,7 +661,7 @@ async def test_periods_that_cannot_be_read_are_left_out(load: RecordedLoad) -> N
 
 
 async def test_load_curve_that_is_not_needed_is_not_read(load: RecordedLoad) -> None:
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     since = load.now - HOUR
     found = await async_read_evidence(meter, since, with_load_curve=False)
     assert found.load_curve is None
@@ -671,7 +671,7 @@ async def test_load_curve_that_is_not_needed_is_not_read(load: RecordedLoad) -> 
 async def test_load_curve_that_the_meter_refuses_is_left_out(
     load: RecordedLoad,
 ) -> None:
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     load.meter.refused_blocks.add(LOAD_CURVE)
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.load_curve is None
@@ -679,7 +679,7 @@ async def test_load_curve_that_the_meter_refuses_is_left_out(
 
 
 async def test_offline_meter_has_only_its_last_counters(load: RecordedLoad) -> None:
-    meter = await polled(MemoryBus({1: load.meter}))
+    meter = await polled_meter(MemoryBus({1: load.meter}))
     load.meter.offline = True
     found = await async_read_evidence(meter, load.now - HOUR)
     counters = {CONSUMED: pytest.approx(load.consumed, abs=0.01)}
@@ -694,7 +694,7 @@ async def test_read_pointer_of_a_meter_without_periods_is_not_written(
     """A meter without the periods, such as an E1x or E2x, has no load curve."""
     memory_bus = MemoryBus({1: load.meter})
     load.meter.refused_blocks |= {PERIODS, PERIODS_IN_KWH}
-    meter = await polled(memory_bus)
+    meter = await polled_meter(memory_bus)
     found = await async_read_evidence(meter, load.now - HOUR)
     assert found.load_curve is None
     assert memory_bus.writes == []

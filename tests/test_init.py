@@ -56,7 +56,7 @@ OTHER_SERIAL = Fault(
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, because their number does not matter for the set-up."""
+    """Add only the main entities and a partial counter, to save time."""
     add_only(monkeypatch, "partial_energy_consumed")
 
 

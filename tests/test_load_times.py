@@ -168,7 +168,7 @@ async def test_curve_of_a_clock_wrong_by_an_hour_has_the_true_starts(
 
 
 def test_utc_may_be_wrong_by_the_same_hours_as_the_display() -> None:
-    """At 13:15 in Paris, the meter displays 15:15. Its UTC is also wrong by 2 h."""
+    """At 13:15 in Paris, the meter displays 15:15. Its UTC is also 2 h ahead."""
     now = at(NOON + QUARTER)
     dates = [NOON + timedelta(hours=2) - index * HALF_HOUR for index in range(9)]
     displayed = NOON + QUARTER + timedelta(hours=3)
@@ -180,7 +180,8 @@ def test_utc_may_be_wrong_by_the_same_hours_as_the_display() -> None:
 
 # -- daylight saving ---------------------------------------------------------
 
-# Time zones, each with the local time after a change and the fold of this time.
+# Each change to or from daylight saving time: the time zone, the local time after the
+# change, and the fold of this time.
 CHANGES: tuple[tuple[tzinfo, str, int], ...] = (
     (PARIS, "2026-03-29T03:00", 0),
     (PARIS, "2026-10-25T02:00", 1),
@@ -191,7 +192,7 @@ CHANGES: tuple[tuple[tzinfo, str, int], ...] = (
 )
 
 
-def across_change(
+def load_across_change(
     zone: tzinfo, change: int, period: int, *, clock_follows: bool
 ) -> RecordedLoad:
     """Return a load from 3 h before a change until 3 h and half a period after it.
@@ -213,7 +214,7 @@ async def test_curve_across_a_change_of_the_zone_has_the_true_starts(
     for (zone, local, fold), clock_follows in product(CHANGES, (True, False)):
         with subtests.test(zone=str(zone), local=local, clock_follows=clock_follows):
             change = timestamp(local, zone, fold)
-            load = across_change(zone, change, period, clock_follows=clock_follows)
+            load = load_across_change(zone, change, period, clock_follows=clock_follows)
             # With one of the periods, test the other order of the records.
             load.load_curve.order = "newest first" if period == 600 else "oldest first"
             async for curve in load.read_each():
@@ -239,11 +240,11 @@ async def test_curve_with_two_power_cuts_has_the_true_starts() -> None:
 async def test_change_is_followed_if_the_period_does_not_divide_an_hour() -> None:
     """An hour is 7.5 periods of 480 s.
 
-    Such a period is no multiple of `STEP_SECONDS`. So the power of a record shows only
-    roughly when its period begins.
+    Such a period is no multiple of `STEP_SECONDS`, so the power of a record shows only
+    roughly when the period begins.
     """
     change = timestamp("2026-03-29T03:00", PARIS)
-    load = across_change(PARIS, change, 480, clock_follows=True)
+    load = load_across_change(PARIS, change, 480, clock_follows=True)
     curve = await load.read()
     (found,) = meanings(load, curve)
     assert found.follows_zone

@@ -37,7 +37,7 @@ from .common import (
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, because the dialogs do not depend on them."""
+    """Add only the main entities: the dialogs do not depend on the others."""
     add_only(monkeypatch)
 
 

@@ -50,10 +50,10 @@ POWER_REGISTERS = range(50536, 50550)
 POWER_BLOCKS = ("power", "measurements")  # the blocks that contain the power
 # The blocks that a bus with enough time reads each second.
 EACH_SECOND = ("measurements", "energies", "tariffs")
-# s until each block of each meter has been read once, for at most 12 meters at 9600
-# baud. These reads take 16 s.
-SETTLED = 20.0
-SETTLED_64 = 40.0  # s, for 64 meters at 38400 baud. These reads take 38 s.
+# In s; the time until each block of each meter has been read once. These reads take
+# 16 s for 12 meters at 9600 baud, and 38 s for 64 meters at 38400 baud.
+SETTLED = 20.0  # for at most 12 meters at 9600 baud
+SETTLED_64 = 40.0  # for 64 meters at 38400 baud
 
 # `MemoryBus.reads` contains the number of registers of each read: 5 for the identity,
 # 30 for the measurements without details, 54 with details, 9 for the overflows, 6 for
@@ -98,7 +98,7 @@ class PolledBus:
 
     @property
     def now(self) -> float:
-        """Return the time of the loop's clock in s, or the time when polling ended."""
+        """Return the time of the loop's clock in s, or `ended_at` after polling."""
         if self.ended_at is not None:
             return self.ended_at
         return asyncio.get_running_loop().time()
@@ -217,7 +217,7 @@ def bus_after(profile: Profile) -> BusAfter:
     """Return a function that polls a bus without faults, and returns this bus.
 
     The arguments are the time of polling in s, and those of `polling`. For equal
-    arguments, the function returns the same bus, so that tests share this bus.
+    arguments, the function returns the same bus, because polling takes long.
     """
 
     @cache
@@ -465,15 +465,15 @@ def test_power_of_64_meters_at_38400_baud_is_read_every_2_5_seconds(
 
 
 @pytest.mark.parametrize(
-    ("meters", "baudrate", "end", "seconds"),
+    ("meters", "baudrate", "end", "limit"),  # `end` and `limit` in s
     [(32, 9600, 45, 5), (64, 38400, 90, 4), (12, 9600, 140, 2)],
 )
 def test_power_of_all_meters_is_read_first_at_the_start(
-    bus_after: BusAfter, meters: int, baudrate: int, end: float, seconds: float
+    bus_after: BusAfter, meters: int, baudrate: int, end: float, limit: float
 ) -> None:
     bus = bus_after(end, meters=meters, baudrate=baudrate)
     for unit_id in bus.polled:
-        assert bus.times(unit_id, *POWER_BLOCKS)[0] < seconds
+        assert bus.times(unit_id, *POWER_BLOCKS)[0] < limit
         assert bus.times(unit_id, "energies")[0] < 45
         assert bus.times(unit_id, "clock")[0] < 45
 
@@ -481,12 +481,12 @@ def test_power_of_all_meters_is_read_first_at_the_start(
 def test_meters_at_rest_do_not_slow_the_polling(bus_after: BusAfter) -> None:
     # 16 meters overload the bus. Each block has been read once after 22 s.
     since, until = 30, 150
-    without = bus_after(270, meters=16, baudrate=9600)
+    none_at_rest = bus_after(270, meters=16, baudrate=9600)
     at_rest = range(1, 17, 2)
-    with_some = bus_after(until, meters=16, baudrate=9600, at_rest=at_rest)
+    half_at_rest = bus_after(until, meters=16, baudrate=9600, at_rest=at_rest)
     gaps = [
         bus.mean_gap(*POWER_BLOCKS, since=since, until=until)
-        for bus in (without, with_some)
+        for bus in (none_at_rest, half_at_rest)
     ]
     assert gaps[1] == pytest.approx(gaps[0], rel=0.02)
 

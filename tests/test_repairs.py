@@ -49,8 +49,9 @@ pytestmark = pytest.mark.usefixtures("fast_polling", "short_pauses")
 OTHER_SERIAL_WORDS = (0x2025, 0x0001, 7)
 OTHER_SERIAL = "2025000100007"
 
-# Seconds between two readings. If a counter jumps, its new level is accepted when it
-# has lasted for 60 s. At most 15 s of each pause count, so 14 s count in full.
+# In s; the pause between two readings. If a counter jumps, its new level is accepted
+# when the level has lasted for 60 s. For these 60 s, at most 15 s of each pause count,
+# so a pause of 14 s counts in full.
 READING_PAUSE = 14
 
 # Virtual s in which the poller verifies the identity of another meter 20 times.
@@ -66,7 +67,7 @@ type Post = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those that an issue of rejected counters may list."""
+    """Add only the main entities, and those that an issue may list."""
     keys = (*TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS, "partial_energy_consumed")
     add_only(monkeypatch, *keys)
 

@@ -66,7 +66,7 @@ NEW_FIRMWARE = {50007: 200}  # version 2.00
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those that tests enable."""
+    """Add only the main entities, and those that tests enable."""
     add_only(monkeypatch, "clock_offset", "energy_consumed_today", "ct_ratio")
 
 
@@ -105,7 +105,9 @@ async def reconfigure(
     return result
 
 
-async def remove(hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int) -> None:
+async def delete_meter(
+    hass: HomeAssistant, entry: CountisConfigEntry, unit_id: int
+) -> None:
     """Delete the subentry of a meter."""
     subentry_id = subentry_of(entry, unit_id).subentry_id
     assert hass.config_entries.async_remove_subentry(entry, subentry_id)
@@ -161,7 +163,7 @@ async def add_second_meter_again(
     hass: HomeAssistant, entry: CountisConfigEntry, add_meter: AddMeter
 ) -> None:
     """Remove the second meter, and add it again."""
-    await remove(hass, entry, 2)
+    await delete_meter(hass, entry, 2)
     await add_meter(unit_id=2)
 
 
@@ -174,7 +176,7 @@ async def change_unit_id_of_second_meter(
     """Change the unit ID of the second meter from 2 to 3."""
     second_meter.offline, third_meter.offline = True, False
     assert (await reconfigure(hass, entry, 2, 3))["reason"] == "reconfigure_successful"
-    # Until its first poll at the new unit ID, the meter shows its last values.
+    # Until the first poll at the new unit ID, the entities show the last values.
     await until_polled(entry, 3)
     assert coordinator_of(entry, 3).online
     assert state(hass, "power", SECOND_SERIAL) == "1300"
@@ -199,6 +201,7 @@ async def test_change_of_one_meter_causes_no_missed_poll_of_another_meter(
 ) -> None:
     await add_meter(unit_id=2)
     first = coordinator_of(entry)
+    # After the last change, no meter has the unit ID 2.
     for change in ("add", "offline", "unit ID"):
         with subtests.test(change):
             await until(lambda: coordinator_of(entry, 2).online)
@@ -257,7 +260,7 @@ async def test_deletion_of_a_meter_deletes_all_its_data_and_ends_its_polls(
     second_meter.offline = True
     await until(lambda: ir.async_get(hass).issues)
 
-    await remove(hass, entry, 2)
+    await delete_meter(hass, entry, 2)
     bus, device = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
     assert (bus.serial_number, device.serial_number) == (None, SERIAL)
     assert not [
@@ -285,7 +288,7 @@ async def test_pending_save_does_not_store_the_counters_of_a_deleted_meter(
     # `async_remove_file` cancels a pending save. Its replacement in the test package
     # does not.
     with patch.object(Store, "async_remove", async_remove_file):
-        await remove(hass, entry, 1)
+        await delete_meter(hass, entry, 1)
     # `async_remove_file` deletes a file, but nothing in `hass_storage`.
     hass_storage.pop(key, None)
     async_fire_time_changed(hass, dt_util.utcnow(), fire_all=True)
@@ -299,7 +302,7 @@ async def test_meter_is_added_to_a_bus_without_meters(
     entry: CountisConfigEntry,
     add_meter: AddMeter,
 ) -> None:
-    await remove(hass, entry, 1)
+    await delete_meter(hass, entry, 1)
     await hass.config_entries.async_reload(entry.entry_id)
     await add_meter()
     assert state(hass, "power") == "1300"
@@ -550,7 +553,7 @@ async def test_meter_deleted_while_its_profile_is_taken_logs_no_error(
     async def async_take_profile(
         unit: ModbusUnit, *, expected: str, previous: Profile
     ) -> Profile:
-        await remove(hass, entry, 1)
+        await delete_meter(hass, entry, 1)
         previous_profiles.append(previous)
         return previous
 

@@ -57,7 +57,7 @@ SET_TARIFF, TARIFF_COUNT, PRESENT_TARIFF = 40481, 51200, 51201  # register addre
 
 @pytest.fixture(autouse=True)
 def _few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add few entities, besides those of the tariffs."""
+    """Add only the main entities, and the counters of the tariffs."""
     add_only(monkeypatch, *TARIFF_COUNTERS, *PARTIAL_TARIFF_COUNTERS)
 
 
