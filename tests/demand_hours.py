@@ -46,9 +46,10 @@ class RunningClock:
 
 @contextmanager
 def running_clock(start: datetime) -> Iterator[RunningClock]:
-    """Replace the clocks of Home Assistant, except `dt_util.now`, by a new clock.
+    """Replace the clocks of Home Assistant by a new clock, which begins at `start`.
 
-    The clock begins at `start`. Yields the clock, for the simulated meter.
+    Yields the clock, for the simulated meter. `dt_util.now` is not replaced, because
+    the demand does not use this function.
     """
     clock = RunningClock(start)
     with pytest.MonkeyPatch.context() as monkeypatch:

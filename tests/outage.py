@@ -78,6 +78,7 @@ class OutageTest:
     """
     # A lambda, because virtual time replaces `time.time` after this class is defined.
     started: float = field(default_factory=lambda: time.time())  # noqa: PLW0108
+    """When the test began, in s since 1970."""
 
     @asynccontextmanager
     async def recording_counters(self) -> AsyncIterator[None]:

@@ -100,6 +100,7 @@ class RecordedLoad:
     """By how many s the clock of the meter is ahead of the local time at the start."""
     load_curve: SimulatedLoadCurve = field(default_factory=SimulatedLoadCurve)
     _profile: ClassVar[Profile | None] = None
+    """The profile of each meter, after the first read of a profile."""
 
     def __post_init__(self) -> None:
         """Create the meter and set its clock."""

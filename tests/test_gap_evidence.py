@@ -146,6 +146,7 @@ async def test_time_without_power_has_no_energy() -> None:
 # -- single records ----------------------------------------------------------
 
 AT = utc("14T12:05")  # the time of the evidence
+# The counter rises from 100 to 102 kWh, in steps of 0.01 kWh.
 GAP = CounterGap(utc("14T09:00"), utc("14T11:00"), 100, 102, 0.01)
 
 
