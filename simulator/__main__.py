@@ -175,7 +175,7 @@ def line_of(arguments: argparse.Namespace) -> Line:
         meters = [meter_from_diagnostics(diagnostics)]
         baudrate = diagnostics.baudrate
     if arguments.state is not None:
-        restore(meters, arguments.state)
+        restore_counters(meters, arguments.state)
     for meter in meters:
         if arguments.load_curve:
             meter.record_past(arguments.load_curve)
@@ -187,7 +187,7 @@ def line_of(arguments: argparse.Namespace) -> Line:
         response_delay=arguments.response_delay,
         link=arguments.link,
     )
-    # As on a real bus, the meters do not respond to a client at another speed.
+    # As on a real bus, the meters do not respond to a client at another baud rate.
     line.meter_baudrate = line.baudrate
     return line
 
@@ -201,7 +201,7 @@ def gateway_of(arguments: argparse.Namespace, line: Line) -> Gateway | None:
     return None
 
 
-def restore(meters: Sequence[Meter], state: Path) -> None:
+def restore_counters(meters: Sequence[Meter], state: Path) -> None:
     """Set the counters of the meters to those in a file, if the file exists.
 
     A meter that is not in the file keeps its counters. Raises `SimulatorError` if the
@@ -222,7 +222,7 @@ def restore(meters: Sequence[Meter], state: Path) -> None:
         raise SimulatorError(msg) from None
 
 
-def save(meters: Sequence[Meter], state: Path) -> None:
+def save_counters(meters: Sequence[Meter], state: Path) -> None:
     """Write the counters of the meters to a file. Raises `SimulatorError`."""
     counters = {meter.unit_id: meter.count().as_dict() for meter in meters}
     # Replace the file as a whole, so that it is complete at any moment.
@@ -236,10 +236,10 @@ def save(meters: Sequence[Meter], state: Path) -> None:
 
 
 def reason(err: OSError) -> str:
-    """Return the text of an error. Prefer the text of the operating system."""
+    """Return the text of an error, if possible the text of the operating system."""
     # asyncio writes its own text to `strerror`, so look up the text of the error
-    # number. This is not possible for errors of name resolution, whose number is
-    # negative on Linux, and for errors of asyncio without a number.
+    # number. Two errors have no such text: an error of name resolution, whose number is
+    # negative on Linux, and an error of asyncio without a number.
     if err.errno is not None and err.errno > 0:
         return os.strerror(err.errno)
     return err.strerror or str(err)
@@ -248,8 +248,8 @@ def reason(err: OSError) -> str:
 async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> None:
     """Run the line until SIGINT or SIGTERM, and save the counters in `state`.
 
-    If `state` is None, save nothing. Prints the port of the line, or the address of the
-    gateway. Raises `SimulatorError`.
+    If `state` is None, save nothing. Print the address of the gateway, or without a
+    gateway the port of the line. Raises `SimulatorError`.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -270,14 +270,14 @@ async def async_run(line: Line, gateway: Gateway | None, state: Path | None) -> 
                 raise SimulatorError(msg) from None
             announcement = f"{gateway.name}: {gateway.host}:{gateway.port}"
         if state is not None:
-            save(meters, state)
+            save_counters(meters, state)
         print(announcement, flush=True)
         while not stopped.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_INTERVAL):
                     await stopped.wait()
             if state is not None:
-                save(meters, state)
+                save_counters(meters, state)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Differences between days: the weather, and the use of electricity in a house.
+"""Differences between days: the weather, and the power of appliances in a house.
 
 All functions return the same value for the same arguments.
 """
@@ -20,8 +20,8 @@ Each value applies from its hour to the hour of the next pair, the last one to m
 
 # The values for the house and the weather are our choice, not measurements.
 
-# How active the household is, from 0 to 1. This is the part of the lights that is on.
-# `appliances` also derives the probabilities of kettle and oven from it.
+# The activity of the household, from 0 to 1. `appliances` uses it as the part of the
+# lights that is on, and for the probabilities that kettle and oven run.
 ACTIVITY_ON_WEEKDAY: DayTable = (
     (0, 0.0),
     (6, 0.9),
@@ -49,7 +49,7 @@ HEATING_MINUTES: DayTable = ((0, 3), (5, 9), (9, 6), (16, 8), (22, 3))
 DAY_TARIFF_HOURS = (6, 22)
 
 # The part of the sunshine that reaches the ground on the darkest day, from 0 to 1.
-DARKEST = 0.3
+DARKEST_DAY_SUNSHINE = 0.3
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Moment:
     def of(cls, second: int, noon: int) -> Moment:
         """Return the moment at `second`, in s since 1970.
 
-        `noon` is the time of solar noon on any one day, in s since 1970. This day gets
+        `noon` is the solar noon of any day, in s since 1970. The date of this day is
         the UTC date whose 12:00 is nearest to `noon`.
         """
         date_of_noon = round((noon - DAY_SECONDS / 2) / DAY_SECONDS)
@@ -88,13 +88,18 @@ def _random(seed: int, series: int, index: int) -> float:
 
     Each purpose of random numbers has its own `series`.
     """
-    # Our choice of the factors: so different arguments rarely give the same seed.
+    # With these factors, different arguments rarely give the same seed. The factors
+    # are our choice.
     return Random((seed * 131 + series) * 1_000_003 + index).random()
 
 
 def weather(seed: int, moment: Moment) -> float:
-    """Return the part of the sunshine that reaches the ground: from DARKEST to 1."""
-    return DARKEST + (1 - DARKEST) * _random(seed, 0, moment.day)
+    """Return the part of the sunshine that reaches the ground.
+
+    The result is from DARKEST_DAY_SUNSHINE to 1.
+    """
+    part = _random(seed, 0, moment.day)
+    return DARKEST_DAY_SUNSHINE + (1 - DARKEST_DAY_SUNSHINE) * part
 
 
 def appliances(seed: int, minute: int, moment: Moment) -> tuple[float, float, float]:

@@ -51,8 +51,8 @@ def energies_16_bit(counters: Counters) -> dict[int, int]:
 def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, int]:
     """Return the registers of block 50848 or 51200. `step` is in Wh.
 
-    `count` is the number of tariffs of the meter. If there are fewer than four, the
-    registers of the missing ones contain "not available".
+    `count` is the number of tariffs of the meter. If the meter has fewer than four, the
+    registers of the missing tariffs read "not available".
     """
     registers = {start: count, start + 1: counters.tariff}
     for index in range(max(count, TABLE_TARIFF_COUNT)):
@@ -97,9 +97,9 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
 def overflows(counters: Counters, tariff_count: int) -> dict[int, int]:
     """Return the registers of block 36864.
 
-    The first two contain the range of a counter in steps of 10 Wh. The others
-    contain numbers of rollovers. The block has registers for four tariffs. If the meter
-    has fewer, the registers of the other tariffs read "not available".
+    The first two contain the range of a counter in steps of 10 Wh. The others contain
+    numbers of rollovers: of each total, then of four tariffs. If the meter has fewer
+    than four, the registers of the missing tariffs read "not available".
     """
     totals = (counters.consumed, counters.reactive, counters.produced)
     registers = {

@@ -36,13 +36,14 @@ EXCEPTION_LENGTH = 5
 WRITE_LENGTHS = {5: 8, 6: 8, 15: 8, 16: 8, 22: 10}  # by function code
 MAX_FRAME = 256  # the longest RTU frame
 
-FRAME_GAP_CHARACTERS = 3.5  # characters of silence between two RTU frames
+# Characters of silence between two RTU frames, from the Modbus specification.
+FRAME_GAP_CHARACTERS = 3.5
 # In s; a pause of this length ends a frame. Our choice: an adapter transfers bytes in
 # bursts, and the pauses between these bursts are shorter.
 FRAME_END_SECONDS = 0.05
 # The gateway divides each wait for bytes into this number of parts. On a busy computer,
 # the timeout of a part may be handled late, when bytes have already arrived. The next
-# part then reads these bytes. A single wait would lose them.
+# part then reads these bytes. A single wait would lose them. The number is our choice.
 WAIT_PARTS = 20
 TURNAROUND_SECONDS = 0.1  # s; time for the meters to execute a broadcast; our choice
 
@@ -56,7 +57,7 @@ class _SerialPort:
         self._descriptor: int | None = None
 
     def open(self) -> None:
-        """Open the port at the speed of the line."""
+        """Open the port at the baud rate of the line."""
         descriptor = os.open(self.line.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         tty.setraw(descriptor)
         attributes = termios.tcgetattr(descriptor)
@@ -129,12 +130,13 @@ class Gateway(ABC):
     async def __aexit__(self, *_: object) -> None:
         """Disconnect all clients and close the serial port."""
         self._server.close()
-        # asyncio may have accepted a client and not called `_on_client` yet.
+        # `_clients` lacks a client that asyncio has accepted, but not yet passed to
+        # `_on_client`.
         self._server.abort_clients()
         while self._clients:
             task, writer = self._clients.popitem()
             task.cancel()
-            writer.close()  # a task that has not started does not close it
+            writer.close()  # if the task has not started, it does not close its writer
             await asyncio.wait({task})
         self._serial.close()
 
@@ -205,10 +207,10 @@ class TcpGateway(Gateway):
         self._response: asyncio.StreamReader | None = None
         """The bytes of the expected response.
 
-        None if the gateway expects no response. Then the gateway discards all bytes.
+        None if the gateway expects no response. The gateway then discards all bytes.
         """
         self.discarded = 0
-        """Number of bytes that were discarded, because no response was expected."""
+        """Number of bytes discarded because the gateway expected no response."""
 
     async def _transfer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -2,18 +2,18 @@
 
     client - serial port - line - meters
 
-The speed of the line determines the time of each byte. A meter begins its response
-after a delay. Faults change, delay or lose frames.
+The baud rate of the line determines the time of each byte. A meter begins its response
+after a delay. Faults change, delay or remove frames.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import random
 import threading
-from typing import Any, Self
+from typing import Self
 
 from pymodbus.constants import ExcCodes
 
@@ -23,8 +23,8 @@ from .ports import OnData, Port, TerminalPort
 
 BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 DEFAULT_BAUDRATE = 9600
-# In s; all bytes of one slice reach the client in one write. Shorter slices cost
-# processor time, and a USB adapter also collects bytes for some ms.
+# In s; the port receives all bytes of one slice in one write. Our choice: shorter
+# slices cost processor time, and a real USB adapter also collects bytes for some ms.
 SLICE_SECONDS = 0.005
 
 
@@ -119,9 +119,10 @@ class Line:
     ) -> None:
         """Connect the meters to a line.
 
-        `baudrate` sets the time of each byte. `response_delay` is the time in
-        seconds from the end of a request to its response. `link` is the path of a
-        symbolic link to the port. `port_type` is `TerminalPort` or `MemoryPort`.
+        `baudrate` determines the time of each byte. `response_delay` is the time in
+        seconds from the end of a request to the start of its response. `link` is the
+        path of a symbolic link to the port. `port_type` is `TerminalPort` or
+        `MemoryPort`.
         """
         self.meters = {meter.unit_id: meter for meter in meters}
         """The meters by unit ID."""
@@ -132,7 +133,7 @@ class Line:
         self.port = ""
         """Path of the port that a client opens. Empty while there is no port."""
         self.meter_baudrate: int | None = None
-        """The speed at which the meters receive, or None for any speed."""
+        """The baud rate at which the meters receive, or None for any baud rate."""
         self.cut = False
         """Whether the line is interrupted, so that no frame arrives."""
         self.echoes = False
@@ -146,7 +147,7 @@ class Line:
         self.default_fault: Callable[[], Fault] = Fault
         """Returns the fault of each response while `faults` is empty."""
         self.on_request: Callable[[bytes], None] | None = None
-        """Called with each request when its last byte is due, also on a cut line."""
+        """Called with each request when its last byte is due, even on a cut line."""
         self.on_response: Callable[[bytes], None] | None = None
         """Called with each response when its last byte is due.
 
@@ -155,7 +156,7 @@ class Line:
         self.requests: list[bytes] = []
         """All frames from the client."""
         self.response_bytes = 0
-        """Number of bytes of responses that the port has accepted for the client."""
+        """Number of response bytes that the port has accepted."""
         self._port_type = port_type
         self._client_port: Port | None = None
         self._request = bytearray()
@@ -164,8 +165,9 @@ class Line:
         # Calls `_on_arrival` when the last byte of a request arrives. None between two
         # requests.
         self._arrival: asyncio.TimerHandle | None = None
-        self._transfers: set[asyncio.Task[None]] = set()
-        self._responding: asyncio.Task[None] | None = None
+        self._transactions: set[asyncio.Task[None]] = set()
+        # The transaction that is sending its response to the client, if any.
+        self._sending_transaction: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Open the port. Raises `OSError` if the link cannot be created."""
@@ -181,7 +183,7 @@ class Line:
     @property
     def is_idle(self) -> bool:
         """Whether no request is arriving, and each request has had its response."""
-        return self._arrival is None and not self._transfers
+        return self._arrival is None and not self._transactions
 
     def unplug(self) -> None:
         """Remove the port, also for a client that has opened it."""
@@ -222,8 +224,8 @@ class Line:
             self._arrival.cancel()
             self._arrival = None
         self._request.clear()
-        for transfer in self._transfers:
-            transfer.cancel()
+        for transaction in self._transactions:
+            transaction.cancel()
         self._client_port.close()
         self._client_port = None
         # Forget the path, because another program may get a pseudo-terminal with the
@@ -240,10 +242,10 @@ class Line:
         """Collect bytes of a request, and calculate when its last byte arrives."""
         if self._client_port is None:
             return
-        if self._responding is not None:
+        if self._sending_transaction is not None:
             # Request and response collide on the two wires, so both are damaged: the
             # response ends, and zeros replace these bytes of the request.
-            self._responding.cancel()
+            self._sending_transaction.cancel()
             data = bytes(len(data))
         self._request += data
         now = self._loop.time()
@@ -270,12 +272,9 @@ class Line:
             self.on_request(frame)
         if not self.cut and self.meter_baudrate in (None, client_port.baudrate):
             fault = self.request_faults.popleft() if self.request_faults else Fault()
-            self._start(self._transact(frame, fault))
-
-    def _start(self, transfer: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(transfer)
-        self._transfers.add(task)
-        task.add_done_callback(self._transfers.discard)
+            transaction = self._loop.create_task(self._transact(frame, fault))
+            self._transactions.add(transaction)
+            transaction.add_done_callback(self._transactions.discard)
 
     async def _transact(self, request: bytes, request_fault: Fault) -> None:
         """Execute a request on the meters, and send the response to the client."""
@@ -287,37 +286,37 @@ class Line:
         frame = self.response_prefix + fault.change(frame)
         if fault.echo:
             frame = request + frame
-        begin = max(self._requested_at + self.response_delay, self._loop.time())
-        await self._send(frame, begin + fault.delay, fault.pause)
+        start_time = max(self._requested_at + self.response_delay, self._loop.time())
+        await self._send(frame, start_time + fault.delay, fault.pause)
 
-    async def _send(self, frame: bytes, begin: float, pause: float) -> None:
+    async def _send(self, frame: bytes, start_time: float, pause: float) -> None:
         """Send a response to the client.
 
-        `begin` is a time of the event loop. `pause` is the time in s between the two
-        halves of the response.
+        `start_time` is the time of the event loop at which the first byte starts.
+        `pause` is the time in s between the two halves of the response.
         """
-        await asyncio.sleep(begin - self._loop.time())
-        self._responding = asyncio.current_task()
+        await asyncio.sleep(start_time - self._loop.time())
+        self._sending_transaction = asyncio.current_task()
         half = len(frame) // 2 if pause else 0
         try:
             if pause:
-                await self._put(frame[:half], begin)
-                begin = self._loop.time() + pause
-            await self._put(frame[half:], begin)
+                await self._write_slices(frame[:half], start_time)
+                start_time = self._loop.time() + pause
+            await self._write_slices(frame[half:], start_time)
         finally:
-            self._responding = None
+            self._sending_transaction = None
         if self.on_response is not None:
             self.on_response(frame)
 
-    async def _put(self, frame: bytes, begin: float) -> None:
+    async def _write_slices(self, data: bytes, start_time: float) -> None:
         """Write bytes to the port, each slice at the time of its last byte.
 
-        `begin` is the time of the event loop at which the first byte begins.
+        `start_time` is the time of the event loop at which the first byte starts.
         """
         size = max(1, round(SLICE_SECONDS / self.character_seconds))
-        due = begin
-        for start in range(0, len(frame), size):
-            part = frame[start : start + size]
+        due = start_time
+        for start in range(0, len(data), size):
+            part = data[start : start + size]
             due += len(part) * self.character_seconds
             await asyncio.sleep(due - self._loop.time())
             if not self.cut and self._client_port is not None:

@@ -21,7 +21,8 @@ from .days import (
 
 type Phases = tuple[Phase, Phase, Phase]
 
-# In s; the power is constant for this time, because its calculation is slow.
+# In s; length of a slot. The power is constant in a slot, because its calculation is
+# slow.
 SLOT_SECONDS = 5
 
 
@@ -104,7 +105,7 @@ class Inverter:
 def _house_phases(house: House, slot: int) -> Phases:
     second = slot * house.slot_seconds
     noise = _noise(house.seed, slot)
-    # The seed is added, so that the appliances of two houses run at different times.
+    # Add the seed, so that the appliances of two houses run at different times.
     minute = second // MINUTE_SECONDS + house.seed
     solar_watts = house.solar_peak * _daylight(second, house.noon)
     solar_watts *= _clouds(house.seed, second // MINUTE_SECONDS) / 3  # W on each phase
@@ -144,8 +145,8 @@ def _house_phases(house: House, slot: int) -> Phases:
 @lru_cache
 def _inverter_phases(inverter: Inverter, slot: int) -> Phases:
     second = slot * SLOT_SECONDS
-    # A house and its inverter have the same seed. The 500 is added, so that their noise
-    # differs.
+    # A house and its inverter have the same seed. Add 500 (our choice), so that their
+    # noise differs.
     noise = _noise(inverter.seed + 500, slot)
     solar_watts = inverter.peak * _daylight(second, inverter.noon)
     solar_watts *= _clouds(inverter.seed, second // MINUTE_SECONDS)
@@ -175,12 +176,13 @@ def _clouds(seed: int, minute: int) -> float:
 
     This part changes every 3 minutes.
     """
-    # The factor is our choice, so that the clouds of two seeds differ.
+    # The factor makes the clouds of two seeds differ. Its value is our choice.
     return Random(seed * 7919 + minute // 3).uniform(0.25, 1.0)
 
 
 def _noise(seed: int, slot: int) -> Random:
     """Return a random number generator for one slot of a load."""
+    # The factor makes the noise of two seeds differ. Its value is our choice.
     return Random(seed * 1_000_003 + slot)
 
 

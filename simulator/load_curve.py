@@ -81,7 +81,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class LoadCurve:
-    """The records of a meter, and the current block, which the client can read."""
+    """The records of a meter, and the block of records that a client reads."""
 
     depth: int = 4320
     """Number of records that the meter keeps.
@@ -106,41 +106,42 @@ class LoadCurve:
     denominator: int = 1
 
     records: deque[Record] = field(default_factory=deque)
-    """From the oldest to the newest record, in each `order`."""
+    """From the oldest to the newest record. `order` does not affect this deque."""
 
     def __post_init__(self) -> None:
         """Start without a record in progress."""
-        self._open: Record | None = None
-        # The records of the current block and of all later blocks, as of the last
-        # RESET_POINTER. None before the first command.
-        self._from_current_block: list[Record] | None = None
+        self._record_in_progress: Record | None = None
+        # The copied records of the current block and of all later blocks. None before
+        # the first command.
+        self._copied_records: list[Record] | None = None
 
     def add(
         self, at: int, seconds: int, watt_hours: float, period: int, offset: float
     ) -> None:
         """Add an energy that was counted within one integration period.
 
-        It was counted in `seconds` seconds from `at` on, which is in s since 1970 by
-        the meter's clock. `period` is in seconds. `offset` is the number of seconds by
-        which the meter's clock is ahead of UTC.
+        The meter counted the energy from `at` on, for `seconds` seconds. `at` is in s
+        since 1970 by the meter's clock. `period` is in seconds. `offset` is the number
+        of seconds by which the meter's clock is ahead of UTC.
         """
         start = at - at % period
-        record = self._open
+        record = self._record_in_progress
         if record is None or (record.start, record.period) != (start, period):
-            # If the clock moved to another period, or if the length of the periods was
-            # changed, the previous record may still be in progress. It ends early.
-            self._close()
+            # If the clock or the length of the periods was changed, the previous record
+            # may still be in progress. End this record early.
+            self._end_record()
             utc_offset = round(offset / UTC_OFFSET_STEP) * UTC_OFFSET_STEP
-            record = self._open = Record(start, period, utc_offset)
+            record = Record(start, period, utc_offset)
+            self._record_in_progress = record
         record.seconds += seconds
         record.watt_hours += watt_hours
         if at + seconds == record.end:
-            self._close()
+            self._end_record()
 
-    def _close(self) -> None:
-        if self._open is not None:
-            self.records.append(self._open)
-            self._open = None
+    def _end_record(self) -> None:
+        if self._record_in_progress is not None:
+            self.records.append(self._record_in_progress)
+            self._record_in_progress = None
         while len(self.records) > self.depth:
             self.records.popleft()
 
@@ -149,9 +150,9 @@ class LoadCurve:
     ) -> None:
         """Record `count` complete periods of a load, as if the meter had measured it.
 
-        The next period is recorded up to `until`, in s since 1970 by the meter's clock.
-        Later calls of `add` complete this period. `period` and `offset` are the same as
-        in `add`.
+        Then record the period in progress up to `until`, in s since 1970 by the meter's
+        clock. Later calls of `add` complete this period. `period` and `offset` have the
+        same meaning as in `add`.
         """
         end = until - until % period
         for start in range(end - count * period, until, period):
@@ -166,15 +167,13 @@ class LoadCurve:
     def execute(self, command: int) -> bool:
         """Execute a command written to 61440. Return False if the command is unknown.
 
-        RESET_POINTER copies the records. A record that the meter adds later therefore
-        does not shift the blocks that are still to be read. The copy is our choice.
+        RESET_POINTER copies the records. Records that the meter adds later then do not
+        shift the blocks that are still to be read. The copy is our choice.
         """
         if command == RESET_POINTER:
-            self._from_current_block = self._ordered()
+            self._copied_records = self._ordered()
         elif command == NEXT_BLOCK:
-            self._from_current_block = self._records_from_current_block()[
-                BLOCK_RECORDS:
-            ]
+            self._copied_records = self._records_from_current_block()[BLOCK_RECORDS:]
         else:
             return False
         return True
@@ -185,18 +184,13 @@ class LoadCurve:
 
     def _records_from_current_block(self) -> list[Record]:
         """Return the records of the current block and of all later blocks."""
-        return (
-            self._ordered()
-            if self._from_current_block is None
-            else self._from_current_block
-        )
+        return self._ordered() if self._copied_records is None else self._copied_records
 
     def registers(self, period: int, transformer_ratio: float) -> dict[int, int]:
         """Return the registers of block 61456.
 
         `period` is the current integration period in seconds. `transformer_ratio` is
-        primary / secondary current. Registers that have no record contain "not
-        available".
+        primary / secondary current. Registers without a record read "not available".
         """
         block = self._records_from_current_block()[:BLOCK_RECORDS]
         registers = dict.fromkeys(
@@ -228,6 +222,6 @@ class LoadCurve:
         return date - YEAR_2000
 
     def _value(self, record: Record, transformer_ratio: float) -> int:
-        """Return the value of a record. The formula is at `numerator`."""
+        """Return the value of a record. The docstring of `numerator` has the formula."""
         step = self.numerator / self.denominator * WATTS_OF_UNIT[self.unit]
         return round(record.watts / transformer_ratio / step)

@@ -60,7 +60,7 @@ from .table import (
     TARIFFS,
     TARIFFS_UNIT_100,
     VALUE_RESET,
-    Kind,
+    Access,
     TableBlock,
     block_of,
 )
@@ -77,7 +77,7 @@ UNIT_IDS = range(1, 256)  # as in the menu of the meter
 # effect.
 ACTIONS = (0xA1, 0xB2)
 
-DEFAULT_PERIOD = 600  # s; integration period of a new meter, which is our choice
+DEFAULT_INTEGRATION_PERIOD = 600  # s; of a new meter; our choice
 
 
 @dataclass(kw_only=True)
@@ -111,7 +111,7 @@ class Meter:
     blank_blocks: set[int] = field(default_factory=set)
     """First register addresses of blocks in which all registers read RESERVED."""
     starting: bool = False
-    """Whether the meter is starting up, so that all registers read 0."""
+    """Whether the meter is starting up. All registers then read 0."""
     refuses_reserved: bool = False
     """Whether the meter refuses a read that includes a reserved register."""
     refused_functions: set[int] = field(default_factory=set)
@@ -136,7 +136,7 @@ class Meter:
             NETWORK_TYPE: 5,  # three phases and neutral
             CT_SECONDARY: 5,  # A
             CT_PRIMARY: 5,  # A
-            INTEGRATION_PERIOD: DEFAULT_PERIOD,
+            INTEGRATION_PERIOD: DEFAULT_INTEGRATION_PERIOD,
         }
     )
     """Values of the registers of block 57344 by register address."""
@@ -153,19 +153,21 @@ class Meter:
     def integration_period(self) -> int:
         """Return the integration period of the load curve in seconds.
 
-        If the table does not list the value of the register, return DEFAULT_PERIOD.
+        If the table does not list the value of the register, return
+        DEFAULT_INTEGRATION_PERIOD.
         """
         period = self.settings[INTEGRATION_PERIOD]
         is_valid = period in NETWORK_SETTINGS[INTEGRATION_PERIOD]
-        return period if is_valid else DEFAULT_PERIOD
+        return period if is_valid else DEFAULT_INTEGRATION_PERIOD
 
     def count(self) -> Counters:
         """Count the energy up to the current time, and return the counters."""
         now = int(self.true_time())
         self.counters.start_periods(self._today())
         while self._counted_until < now:
-            # Each midnight of the meter's clock ends an integration period. So no step
-            # crosses midnight, and `start_periods` gets the counters as of midnight.
+            # Count at most to the end of the integration period. Each midnight of the
+            # meter's clock is such an end, so `start_periods` gets the counters as of
+            # midnight.
             start = int(self._counted_until + self._clock_offset)
             period = self.integration_period
             seconds = min(period - start % period, now - self._counted_until)
@@ -217,7 +219,7 @@ class Meter:
     # -- requests ------------------------------------------------------------
 
     def refusal(self, function: int) -> ExcCodes | None:
-        """Return the exception that all requests with this function get, or None."""
+        """Return the exception code for all requests with this function, or None."""
         if self.exception_code is not None:
             return ExcCodes(self.exception_code)
         if function not in FUNCTIONS or function in self.refused_functions:
@@ -225,10 +227,10 @@ class Meter:
         return None
 
     def read(self, address: int, count: int) -> list[int] | ExcCodes:
-        """Return the values of `count` registers, or an exception.
+        """Return the values of `count` registers, or an exception code.
 
-        `address` is the address of the first register. One block must contain
-        all registers.
+        `address` is the address of the first register. If no block contains all
+        registers, the meter refuses the read.
         """
         block = block_of(address, count)
         if (
@@ -254,12 +256,12 @@ class Meter:
             return self.load_curve is not None
         if block.start == PARTIAL_TARIFFS:
             return self.has_partial_tariffs
-        return block.kind is not Kind.COMMANDS
+        return block.access is not Access.WRITE
 
     def write(self, address: int, values: list[int]) -> ExcCodes | None:
-        """Write values. `address` is the address of the first register.
+        """Write values to consecutive registers from `address` on.
 
-        Return an exception if the meter refuses the write, else None.
+        Return the exception code if the meter refuses the write, else None.
         """
         if address in self.refused_writes:
             return ExcCodes.ILLEGAL_ADDRESS
@@ -269,7 +271,7 @@ class Meter:
         elif CLOCK <= address < CLOCK + 6:
             accepted = address == CLOCK and self.set_clock(values)
         elif address in NETWORK_SETTINGS:
-            accepted = self._set(address, values)
+            accepted = self._write_settings(address, values)
         elif (command := self._commands().get(address)) is None or len(values) != 1:
             return ExcCodes.ILLEGAL_ADDRESS
         else:
@@ -323,7 +325,8 @@ class Meter:
         self.count()
         if self.load_curve is None:
             return {}
-        # A diagnostics file may contain a current of 0 A. Avoid a division by 0.
+        # In a diagnostics file, these currents may be 0 A. Use 1 A instead, to avoid a
+        # division by 0.
         primary, secondary = (
             self.settings[address] or 1 for address in (CT_PRIMARY, CT_SECONDARY)
         )
@@ -334,7 +337,8 @@ class Meter:
     def _commands(self) -> dict[int, Callable[[int], bool]]:
         """Return a function for each command register.
 
-        The function gets the written value. It returns False if it refuses the value.
+        The argument of the function is the written value. If the meter refuses the
+        value, the function returns False.
         """
         counters, tariff_count = self.counters, self.tariff_count
         commands: dict[int, Callable[[int], bool]] = {
@@ -349,8 +353,8 @@ class Meter:
             commands[LOAD_CURVE_COMMAND] = self.load_curve.execute
         return commands
 
-    def _set(self, address: int, values: list[int]) -> bool:
-        """Write settings of block 57344. Return False if one of them is refused."""
+    def _write_settings(self, address: int, values: list[int]) -> bool:
+        """Write registers of block 57344. Return False if one value is refused."""
         settings = dict(enumerate(values, address))
         if any(
             value not in NETWORK_SETTINGS.get(at, ()) for at, value in settings.items()
@@ -360,12 +364,15 @@ class Meter:
         return True
 
     def set_clock(self, values: Sequence[int]) -> bool:
-        """Set the clock to the values of block 57600. Return False if refused."""
-        shown = clock_time(values, short_year=self.clock_has_short_year)
-        if shown is None:
+        """Set the clock to the values of block 57600.
+
+        Return False if the meter refuses the values.
+        """
+        new_time = clock_time(values, short_year=self.clock_has_short_year)
+        if new_time is None:
             return False
-        # The old time of the clock determines the day, week and month of the energy
-        # that the meter counted until now.
+        # Count before the clock changes, because the old time determines the day, week
+        # and month of the energy until now.
         self.count()
-        self._clock_offset = shown.timestamp() - self.true_time()
+        self._clock_offset = new_time.timestamp() - self.true_time()
         return True

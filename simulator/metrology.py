@@ -26,7 +26,7 @@ type Powers = tuple[float, float, float, float]
 def measurements(phases: Phases, hertz: float) -> dict[int, int]:
     """Return the registers of block 50512.
 
-    Do not change the result, because it is cached.
+    Do not change the returned dictionary, because it is cached.
     """
     registers = {
         **unsigned(METROLOGY + 14, hertz * 100),  # in steps of 0.01 Hz
@@ -35,7 +35,7 @@ def measurements(phases: Phases, hertz: float) -> dict[int, int]:
         **_current_registers(METROLOGY + 16, phases),
     }
     for index, volts in enumerate(_measured_voltages(phases)):
-        registers |= unsigned(METROLOGY + 2 + 2 * index, volts * 100)  # 0.01 V
+        registers |= unsigned(METROLOGY + 2 + 2 * index, volts * 100)  # in 0.01 V
     for address, power in _powers_by_address(METROLOGY + 24, 2, phases).items():
         registers |= signed(address, power)
     return registers
@@ -45,7 +45,7 @@ def measurements_16_bit(phases: Phases) -> dict[int, int]:
     """Return the registers of the measured values in block 51280."""
     registers: dict[int, int] = {}
     for index, volts in enumerate(_measured_voltages(phases)):
-        registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)  # 0.01 V
+        registers |= unsigned_16(METROLOGY_16_BIT + 1 + index, volts * 100)  # in 0.01 V
     for address, power in _powers_by_address(METROLOGY_16_BIT + 12, 1, phases).items():
         registers |= signed_16(address, power)
     return registers
@@ -94,6 +94,7 @@ def _powers_by_address(start: int, words: int, phases: Phases) -> dict[int, floa
 def _powers(watts: float, reactive: float) -> Powers:
     """Return P, Q, S and PF. As in the table, a leading (capacitive) PF is negative."""
     apparent = math.hypot(watts, reactive)
-    # `or 0.0` removes the sign of -0.0, because equal phases have equal registers.
+    # `or 0.0` removes the sign of -0.0. Otherwise, phases with 0.0 and -0.0 var would
+    # be equal, but have different registers.
     factor = math.copysign(abs(watts) / apparent, reactive or 0.0) if apparent else 1
     return watts / 10, reactive / 10, apparent / 10, factor * 1000

@@ -41,8 +41,8 @@ def respond(meters: Mapping[int, Meter], frame: bytes) -> bytes:
     """Execute a request on the addressed meter, and return the response frame.
 
     `meters` maps each unit ID to its meter. A broadcast is executed on all online
-    meters. There is no response (b"") if the frame is damaged or a broadcast, or if the
-    addressed meter is offline or not in `meters`.
+    meters. Return b"" after a broadcast, or if the CRC is not valid. Also return b"" if
+    the addressed meter is offline or not in `meters`.
     """
     if not has_valid_crc(frame):
         return b""
@@ -72,7 +72,8 @@ def _execute(meter: Meter, request: bytes) -> ModbusPDU:
 def _response_or_exception(meter: Meter, request: bytes) -> ModbusPDU | ExcCodes:
     """Execute a request with a supported function code.
 
-    `Meter.write` returns None if it accepts the write, else an exception code.
+    Return an exception code if the meter refuses the request, or if the request is
+    invalid.
     """
     pdu = _decoded(request)
     match pdu:

@@ -8,14 +8,14 @@ import math
 
 from .load import Phase, Phases
 
-THIRD = 2 * math.pi / 3  # rad; a third of a circle
-DIGITS = 6  # decimals; a result is rounded, because complex arithmetic is not exact
+THIRD_OF_CIRCLE = 2 * math.pi / 3  # rad
+DECIMALS = 6  # of a result; rounded, because complex arithmetic is not exact
 
 
 def voltages(phases: Phases) -> list[complex]:
     """Return the voltages from the neutral to the three terminals in V."""
     return [
-        cmath.rect(phase.volts, math.radians(phase.shift) - index * THIRD)
+        cmath.rect(phase.volts, math.radians(phase.shift) - index * THIRD_OF_CIRCLE)
         for index, phase in enumerate(phases)
     ]
 
@@ -39,6 +39,6 @@ def phases_of(voltages: list[complex], currents: list[complex]) -> Phases:
 
 def _phase(index: int, volts: complex, amperes: complex) -> Phase:
     power = volts * amperes.conjugate()
-    shift = math.degrees(cmath.phase(volts * cmath.rect(1, index * THIRD)))
+    shift = math.degrees(cmath.phase(volts * cmath.rect(1, index * THIRD_OF_CIRCLE)))
     values = (power.real, power.imag, abs(volts), shift)
-    return Phase(*(round(value, DIGITS) for value in values))
+    return Phase(*(round(value, DECIMALS) for value in values))

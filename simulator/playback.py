@@ -29,12 +29,13 @@ from .table import (
     RESERVED,
     TARIFFS,
     TARIFFS_UNIT_100,
-    Kind,
+    Access,
     TableBlock,
 )
 
-# The first register address of each block, by the name of the block in the file. Where
-# a name has two addresses, the first block has steps of 10 Wh, the second of 1 kWh.
+# The first register address of each block, by the name of the block in the file. If a
+# name has two addresses, the block at the first address has steps of 10 Wh, and the
+# block at the second has steps of 1 kWh.
 BLOCK_STARTS = {
     "identity": (IDENTIFICATION,),
     "measurements": (METROLOGY,),
@@ -48,18 +49,18 @@ BLOCK_STARTS = {
 }
 STEPS_WH = (10, 1000)  # of the first and the second address in BLOCK_STARTS
 
-# The position of each counter in its block: 0 is the first register. For a total, the
-# second number is the position of its rollovers in block 36864.
+# The position of each counter in its block. Position 0 is the first register.
 PARTIAL_POSITIONS = {
     "partial_consumed": 12,
     "partial_reactive": 14,
     "partial_produced": 18,
 }
+# For each total, the second number is the position of its rollovers in block 36864.
 TOTAL_POSITIONS = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
 TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7  # of tariff 1; the others follow
 MAX_TARIFFS = 8  # the highest number of tariffs of a meter
 
-# The registers of L1. Those of L2 and L3 follow.
+# The addresses of L1. Each value has two registers. Those of L2 and L3 follow.
 VOLTS_ADDRESS = METROLOGY + 8
 WATTS_ADDRESS = METROLOGY + 32
 REACTIVE_ADDRESS = METROLOGY + 38
@@ -78,7 +79,7 @@ def meter_from_diagnostics(
 
 @dataclass(frozen=True)
 class _MeterBuilder:
-    """Creates the simulated meter of a diagnostics file."""
+    """A builder of the simulated meter of a diagnostics file."""
 
     file: Diagnostics
 
@@ -109,7 +110,7 @@ class _MeterBuilder:
         for block in BLOCKS:
             # Command registers cannot be read. If the clock was set, an override of its
             # registers would stop the clock.
-            if block.kind is Kind.COMMANDS or (clock_is_set and block.start == CLOCK):
+            if block.access is Access.WRITE or (clock_is_set and block.start == CLOCK):
                 continue
             meter.override |= self._differences(meter, block)
         meter.true_time = true_time
@@ -174,6 +175,7 @@ class _MeterBuilder:
         for name, position in PARTIAL_POSITIONS.items():
             setattr(counters, name, self._energy("energies", position))
         for index in range(TABLE_TARIFF_COUNT):
+            # Two registers with the complete kWh, then one with the rest in 0.1 Wh.
             address = PARTIAL_TARIFFS + 3 * index
             counters.partial_tariffs[index] = (
                 1000 * (self.file.unsigned(address) or 0)
@@ -188,8 +190,8 @@ class _MeterBuilder:
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
         """Return a register of the tariff block.
 
-        Position 0 contains the number of tariffs, position 1 the current tariff.
-        If the value is not from 1 to `greatest`, return the default.
+        Position 0 contains the number of tariffs, position 1 the current tariff. If the
+        file contains no value from 1 to `greatest`, return the default.
         """
         for start in BLOCK_STARTS["tariffs"]:
             word = self.file.word(start + position)

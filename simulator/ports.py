@@ -36,7 +36,7 @@ class Port(Protocol):
         """Return the baud rate of the client, or None if no meter supports it."""
 
     def write(self, data: bytes) -> int:
-        """Send bytes to the client. Return how many of them its buffer accepts."""
+        """Send bytes to the client. Return the number of bytes that were accepted."""
 
     def close(self) -> None:
         """Unplug the port, also for a client that has it open."""
@@ -50,11 +50,11 @@ class TerminalPort:
     """
 
     def __init__(self, on_data: OnData) -> None:
-        """Open the terminal, and read it in the running loop."""
+        """Open a pseudo-terminal, and read it in the running event loop."""
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
-        # A blocking write to a full buffer would stop the simulation. Lose the bytes
-        # instead.
+        # If the buffer is full, lose the bytes. A blocking write would stop the
+        # simulation.
         os.set_blocking(self._master, False)
         self.name = os.ttyname(self._slave)
         self._loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ class TerminalPort:
         return BAUDRATES.get(termios.tcgetattr(self._slave)[OUTPUT_SPEED])
 
     def write(self, data: bytes) -> int:
-        """Send bytes to the client. Return how many of them its buffer accepts."""
+        """Send bytes to the client. Return the number of bytes that were accepted."""
         with suppress(BlockingIOError):
             return os.write(self._master, data)
         return 0
@@ -84,8 +84,7 @@ class MemoryPort:
     """A serial port in memory, for clients in the event loop of the simulation.
 
     A client opens the port with the function that `memory_opener` returns. The event
-    loop passes the bytes, without a thread or the operating system. So the port also
-    works in virtual time.
+    loop alone transfers the bytes, so the port also works in virtual time.
     """
 
     _ports: ClassVar[dict[str, MemoryPort]] = {}
@@ -105,7 +104,10 @@ class MemoryPort:
         return cls._ports.get(os.path.realpath(path or ""))
 
     def write(self, data: bytes) -> int:
-        """Send bytes to the client. If no client is connected, the bytes are lost."""
+        """Send bytes to the client. Return the number of bytes.
+
+        If no client is connected, the bytes are lost.
+        """
         if self.transport is not None:
             self.transport.receive(data)
         return len(data)
@@ -136,10 +138,10 @@ class MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._port.on_data, bytes(data))
 
     def receive(self, data: bytes) -> None:
-        """Pass bytes to the client in the next round of the loop."""
-        self._loop.call_soon(self._pass, data)
+        """Pass bytes to the client in the next iteration of the event loop."""
+        self._loop.call_soon(self._pass_bytes, data)
 
-    def _pass(self, data: bytes) -> None:
+    def _pass_bytes(self, data: bytes) -> None:
         if not self._closing:
             self._protocol.data_received(data)
 
@@ -182,12 +184,12 @@ def memory_opener[**P, T](
         protocol_factory: Callable[[], asyncio.Protocol],
         url: str,
         baudrate: int,
-        **line_settings: Any,
+        **other_settings: Any,
     ) -> T | tuple[MemoryTransport, asyncio.Protocol]:
         port = MemoryPort.named(url)
         if port is None:
             return await open_other(
-                loop, protocol_factory, url, baudrate=baudrate, **line_settings
+                loop, protocol_factory, url, baudrate=baudrate, **other_settings
             )
         if port.transport is not None:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), url)

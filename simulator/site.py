@@ -10,9 +10,9 @@ from .load import House, Inverter, Load
 from .meter import Meter
 from .wiring import with_wiring_errors
 
-SOLAR_PEAK = 6000  # W
+SOLAR_PEAK = 6000  # W; our choice
 
-# The counters after some years of use, in Wh and varh.
+# The counters after some years of use, in Wh and varh. The values are our choice.
 HOUSE_COUNTERS = Counters(
     consumed=12_345_678,
     reactive=2_345_678,
@@ -41,8 +41,8 @@ def load_at(unit_ids: Sequence[int], index: int, noon: int, *, lifelike: bool) -
     1970. With `lifelike`, consumption depends on hour and weekday, and solar power on
     weather.
     """
-    # The unit ID is the seed. The inverter has the seed of the first house, and so the
-    # same weather.
+    # The unit ID of a house is its seed. The inverter has the seed of the first house,
+    # because the same seed gives the same weather.
     if index == 1:
         return Inverter(unit_ids[0], SOLAR_PEAK, noon=noon, lifelike=lifelike)
     peak = SOLAR_PEAK if index == 0 else 0
@@ -59,8 +59,9 @@ def meters_at(
     """Return a meter for each unit ID, all with the same wiring errors.
 
     `noon` is the solar noon of any day, in s since 1970. The default is the current
-    time, so that the roof produces at once. `lifelike` is passed to `load_at`. If it
-    is True, the current hour in solar time selects the tariff. If not, the tariff is 1.
+    time, so that the roof produces at once. `load_at` explains how `lifelike` changes
+    the loads. With `lifelike`, the current hour in solar time also selects the tariff.
+    Without `lifelike`, the tariff is 1.
     """
     now = int(time.time())
     if noon is None:

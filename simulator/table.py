@@ -11,16 +11,16 @@ from enum import Enum
 from functools import lru_cache
 
 # The values that mean "not available".
-RESERVED = 0xFFFF  # in 16 bits; also the value of a reserved register
-NOT_AVAILABLE = 0xFFFF_FFFF  # in 32 bits
-SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF  # in signed 32 bits
+RESERVED = 0xFFFF  # in one register; reserved registers also read this value
+NOT_AVAILABLE = 0xFFFF_FFFF  # in two registers, unsigned
+SIGNED_NOT_AVAILABLE = 0x7FFF_FFFF  # in two registers, signed
 
 # The first register address of each block. If a name ends with UNIT_100, the energies
 # have steps of 1/100 kWh. The block of the same name without UNIT_100 has steps of
 # 1 kWh.
 PARTIAL_TARIFFS = 32768  # from the tables of E14 (V 103.4), E23 and E24 (V 103.8)
 OVERFLOW = 36864
-PERIODS = 36896
+PERIODS = 36896  # energies of days, weeks and months
 PERIODS_UNIT_100 = 36928
 COMMUNICATION_BOARD = 38912
 SET_TARIFF = 40480
@@ -43,12 +43,12 @@ LOAD_CURVE_COMMAND = 61440
 LOAD_CURVE = 61456
 
 
-class Kind(Enum):
+class Access(Enum):
     """How a client may access a block."""
 
-    INFO = "read"
-    SETTINGS = "read and write"
-    COMMANDS = "write"
+    READ = "read"
+    READ_AND_WRITE = "read and write"
+    WRITE = "write"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TableBlock:
     """Register address of the first register."""
     words: int
     """Number of registers."""
-    kind: Kind = Kind.INFO
+    access: Access = Access.READ
 
     def contains(self, address: int, count: int) -> bool:
         """Return whether the block contains all `count` registers from `address` on."""
@@ -72,8 +72,8 @@ BLOCKS = (
     TableBlock(PERIODS, 24),
     TableBlock(PERIODS_UNIT_100, 24),
     TableBlock(COMMUNICATION_BOARD, 11),
-    TableBlock(SET_TARIFF, 2, Kind.COMMANDS),
-    TableBlock(PARTIAL_ENERGIES_RESET, 1, Kind.COMMANDS),
+    TableBlock(SET_TARIFF, 2, Access.WRITE),
+    TableBlock(PARTIAL_ENERGIES_RESET, 1, Access.WRITE),
     TableBlock(MID_STATUS, 2),
     TableBlock(CURRENTS, 6),
     TableBlock(COM_BOARD_PRODUCT, 1),
@@ -84,11 +84,11 @@ BLOCKS = (
     TableBlock(ENERGIES_UNIT_100, 65),
     TableBlock(TARIFFS_UNIT_100, 50),
     TableBlock(METROLOGY_16_BIT, 35),
-    TableBlock(NETWORK, 12, Kind.SETTINGS),
-    TableBlock(CLOCK, 6, Kind.SETTINGS),
-    TableBlock(ACTION, 1, Kind.COMMANDS),
-    TableBlock(VALUE_RESET, 5, Kind.COMMANDS),
-    TableBlock(LOAD_CURVE_COMMAND, 1, Kind.COMMANDS),
+    TableBlock(NETWORK, 12, Access.READ_AND_WRITE),
+    TableBlock(CLOCK, 6, Access.READ_AND_WRITE),
+    TableBlock(ACTION, 1, Access.WRITE),
+    TableBlock(VALUE_RESET, 5, Access.WRITE),
+    TableBlock(LOAD_CURVE_COMMAND, 1, Access.WRITE),
     # A header of 6 words, and up to 29 records of 4 words each. The header contains the
     # number of records. The table lists the registers of only one record.
     TableBlock(LOAD_CURVE, 6 + 29 * 4),
@@ -112,7 +112,7 @@ NETWORK_SETTINGS: dict[int, Container[int]] = {
 
 @lru_cache
 def block_of(address: int, count: int) -> TableBlock | None:
-    """Return the block that contains all `count` registers from `address` on."""
+    """Return the block with all `count` registers from `address` on, or None."""
     for block in BLOCKS:
         if block.contains(address, count):
             return block

@@ -53,8 +53,8 @@ def _reversed(phases: Phases, index: int) -> Phases:
 @lru_cache
 def _swapped(phases: Phases, index: int) -> Phases:
     terminals = voltages(phases)
-    # The neutral terminal has the voltage of the phase. The terminal of the phase has
-    # the voltage of the neutral: 0 V.
+    # The neutral terminal is at the voltage of the phase. The terminal of the phase is
+    # at the voltage of the neutral: 0 V.
     neutral, terminals[index] = terminals[index], 0j
     return phases_of([volts - neutral for volts in terminals], currents(phases))
 

@@ -14,12 +14,12 @@ from simulator.table import (
     CT_PRIMARY,
     CT_SECONDARY,
     INTEGRATION_PERIOD,
-    Kind,
+    Access,
     TableBlock,
 )
 from tests.common import Clock
 
-READABLE = [block for block in BLOCKS if block.kind is not Kind.COMMANDS]
+READABLE = [block for block in BLOCKS if block.access is not Access.WRITE]
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3  # exception codes
 # Register addresses. RESET resets the partial counters, and so does RESET_PARTIAL of an
 # E1x or E2x. CONSUMED and TARIFF_1 are high-resolution counters (10 Wh).
