@@ -14,7 +14,7 @@ from typing import NoReturn, override
 from .counters import Counters
 from .diagnostics import Diagnostics, InvalidDiagnosticsError
 from .gateway import LOCALHOST, Gateway, RtuGateway, TcpGateway
-from .line import DEFAULT_BAUDRATE, Line
+from .line import DEFAULT_BAUDRATE, DEFAULT_RESPONSE_DELAY, Line
 from .meter import UNIT_IDS, Meter
 from .playback import meter_from_diagnostics
 from .ports import BAUDRATES
@@ -117,7 +117,7 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument(
         "--response-delay",
         type=bounded_number(float, 0.0, MAX_RESPONSE_DELAY, "a number of seconds"),
-        default=0.02,
+        default=DEFAULT_RESPONSE_DELAY,
         metavar="SECONDS",
         help="time from a request to its response (default: %(default)s)",
     )
@@ -178,7 +178,7 @@ def line_of(arguments: argparse.Namespace) -> Line:
         restore_counters(meters, arguments.state)
     for meter in meters:
         if arguments.load_curve:
-            meter.record_past(arguments.load_curve)
+            meter.record_past_periods(arguments.load_curve)
         else:
             meter.load_curve = None
     line = Line(

@@ -13,11 +13,11 @@ COUNTER_RANGE_WH = 999_999_999 * 10
 def _sum(counter: float, energy: float, seconds: int) -> float:
     """Return a counter after it has counted `energy` in each of `seconds` s.
 
-    The energies are added one by one, so that the counter does not depend on how many
-    seconds are counted at a time.
+    The energies are added one by one, because a multiplication rounds differently. The
+    counter would then depend on how many seconds are counted at a time.
     """
     if energy == 0:
-        seconds = min(seconds, 1)  # after the first addition, no other changes the sum
+        seconds = min(seconds, 1)  # adding 0 again does not change the counter
     for _ in range(seconds):
         counter += energy
     return counter

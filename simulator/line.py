@@ -23,6 +23,7 @@ from .ports import OnData, Port, TerminalPort
 
 BITS_PER_CHARACTER = 11  # start, 8 data bits, parity or second stop bit, stop
 DEFAULT_BAUDRATE = 9600
+DEFAULT_RESPONSE_DELAY = 0.02  # s; our choice
 # In s; the port receives all bytes of one slice in one write. Our choice: shorter
 # slices cost processor time, and a real USB adapter also collects bytes for some ms.
 SLICE_SECONDS = 0.005
@@ -113,7 +114,7 @@ class Line:
         meters: Sequence[Meter],
         *,
         baudrate: int = DEFAULT_BAUDRATE,
-        response_delay: float = 0.02,
+        response_delay: float = DEFAULT_RESPONSE_DELAY,
         link: Path | None = None,
         port_type: Callable[[OnData], Port] = TerminalPort,
     ) -> None:

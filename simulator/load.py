@@ -38,7 +38,8 @@ class Phase:
     shift: float = 0
     """Degrees by which the voltage leads its usual angle.
 
-    The usual angle is 120 degrees behind the previous phase.
+    L1 usually has an angle of 0, and L2 and L3 are each 120 degrees behind the previous
+    phase.
     """
 
 

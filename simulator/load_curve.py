@@ -222,6 +222,6 @@ class LoadCurve:
         return date - YEAR_2000
 
     def _value(self, record: Record, transformer_ratio: float) -> int:
-        """Return the value of a record. The docstring of `numerator` has the formula."""
+        """Return the value of a record, as defined in the docstring of `numerator`."""
         step = self.numerator / self.denominator * WATTS_OF_UNIT[self.unit]
         return round(record.watts / transformer_ratio / step)

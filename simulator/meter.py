@@ -183,7 +183,7 @@ class Meter:
         """Reset the partial counters by the button of the meter."""
         press_reset(self.count())
 
-    def record_past(self, count: int) -> None:
+    def record_past_periods(self, count: int) -> None:
         """Fill the load curve with the last `count` integration periods."""
         if self.load_curve is not None:
             self.load_curve.fill(

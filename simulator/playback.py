@@ -58,7 +58,7 @@ PARTIAL_POSITIONS = {
 # For each total, the second number is the position of its rollovers in block 36864.
 TOTAL_POSITIONS = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
 TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7  # of tariff 1; the others follow
-MAX_TARIFFS = 8  # the highest number of tariffs of a meter
+HIGHEST_TARIFF_COUNT = 8  # the highest value of register 51200 in the table
 
 # The addresses of L1. Each value has two registers. Those of L2 and L3 follow.
 VOLTS_ADDRESS = METROLOGY + 8
@@ -185,7 +185,7 @@ class _MeterBuilder:
         return counters
 
     def _tariff_count(self) -> int:
-        return self._tariff_word(0, MAX_TARIFFS, TABLE_TARIFF_COUNT)
+        return self._tariff_word(0, HIGHEST_TARIFF_COUNT, TABLE_TARIFF_COUNT)
 
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
         """Return a register of the tariff block.

@@ -68,7 +68,7 @@ def meter_with_past(past: Past, hour: datetime) -> Meter:
     meter.set_clock(
         [shown.day, shown.month, shown.year, shown.hour, shown.minute, shown.second]
     )
-    meter.record_past(LOAD_CURVE_RECORDS)
+    meter.record_past_periods(LOAD_CURVE_RECORDS)
     return meter
 
 

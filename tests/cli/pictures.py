@@ -182,7 +182,7 @@ def main() -> None:
     noon = int(time.time()) + 3600 * (12 - now.tm_hour) - 60 * now.tm_min
     meters = meters_at([1, 2, 3], noon=noon, lifelike=True)
     for meter in meters:
-        meter.record_past(144)  # one day in periods of 10 minutes
+        meter.record_past_periods(144)  # one day in periods of 10 minutes
     line = Line(meters)
     random = Random(1)  # noqa: S311 (not a secret)
     line.default_fault = lambda: fault_of(random)

@@ -20,7 +20,7 @@ RECORDS = 40  # more than 29: the meter returns its records in pages of 29
 def meter_with_records(unit_id: int = 1) -> Meter:
     """Return a meter that has recorded a constant load."""
     meter = Meter(unit_id=unit_id, load=Constant(Phase(1200), Phase(), Phase()))
-    meter.record_past(RECORDS)
+    meter.record_past_periods(RECORDS)
     return meter
 
 

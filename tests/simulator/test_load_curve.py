@@ -295,7 +295,7 @@ def test_recorded_past_of_a_load_equals_measured_records() -> None:
     measuring_meter = Meter(true_time=clock, load=load)
     clock.seconds += 3 * PERIOD + 5
     new_meter = Meter(true_time=clock, load=load)
-    new_meter.record_past(3)
+    new_meter.record_past_periods(3)
     assert curve_of(new_meter) == curve_of(measuring_meter)
 
 
@@ -303,7 +303,7 @@ def test_period_in_which_meter_starts_is_complete_after_recorded_past() -> None:
     load = Constant(Phase(900), Phase(300), Phase(-100))
     clock = Clock(START + 3 * PERIOD + 95)  # 95 s after the start of period 4
     meter = Meter(true_time=clock, load=load)
-    meter.record_past(3)
+    meter.record_past_periods(3)
     clock.seconds = START + 4 * PERIOD
     # Each record is complete, with 900 W + 300 W - 100 W.
     assert [row[1:] for row in curve_of(meter)] == 4 * [(0, 1100)]

@@ -75,7 +75,7 @@ def test_counter_that_did_not_rise_is_not_in_the_gap(house: Past) -> None:
 
 def test_load_curve_agrees_with_the_history(house_with_outage: Past) -> None:
     meter = Meter(load=house_with_outage.load, true_time=Clock(NOW))
-    meter.record_past(LOAD_CURVE_RECORDS)
+    meter.record_past_periods(LOAD_CURVE_RECORDS)
     assert meter.load_curve is not None
     for hour in missing_hours(OUTAGE):
         recorded = sum(
