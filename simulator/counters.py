@@ -23,6 +23,11 @@ def _sum(counter: float, energy: float, seconds: int) -> float:
     return counter
 
 
+def _energy_in(tariffs: list[float], tariff: int) -> float:
+    """Return the energy of a tariff, or 0 if the list does not contain it yet."""
+    return tariffs[tariff - 1] if tariff <= len(tariffs) else 0.0
+
+
 @dataclass
 class Period:
     """The current day, week or month. All energies are in Wh."""
@@ -91,7 +96,14 @@ class Counters:
 
     def in_tariff(self, tariff: int) -> float:
         """Return the consumed energy of a tariff in Wh. The first tariff is 1."""
-        return self.tariffs[tariff - 1] if tariff <= len(self.tariffs) else 0.0
+        return _energy_in(self.tariffs, tariff)
+
+    def in_partial_tariff(self, tariff: int) -> float:
+        """Return the energy of a tariff in Wh since the last reset of partial counters.
+
+        The first tariff is 1.
+        """
+        return _energy_in(self.partial_tariffs, tariff)
 
     def start_periods(self, today: date) -> None:
         """Start a new day, week or month if `today` is not in the current one."""

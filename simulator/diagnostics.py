@@ -136,7 +136,10 @@ def _words(registers: Mapping[str, Any]) -> dict[int, int]:
     for address, word in registers.items():
         if word == REDACTED:
             continue
-        if not address.isdecimal() or not isinstance(word, int) or word not in WORDS:
+        if not address.isdecimal():
+            msg = f"{address!r} is not a register address"
+            raise InvalidDiagnosticsError(msg)
+        if not isinstance(word, int) or word not in WORDS:
             msg = f"register {address} contains {word!r}, which is not a 16-bit value"
             raise InvalidDiagnosticsError(msg)
         words[int(address)] = word

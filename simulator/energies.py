@@ -66,7 +66,8 @@ def tariffs(start: int, step: int, counters: Counters, count: int) -> dict[int, 
 def partial_tariffs(counters: Counters, count: int) -> dict[int, int]:
     """Return the registers of block 32768 for `count` tariffs."""
     registers: dict[int, int] = {}
-    for index, energy in enumerate(counters.partial_tariffs[:count]):
+    for index in range(count):
+        energy = counters.in_partial_tariff(index + 1)
         address = PARTIAL_TARIFFS + 3 * index
         residual = (energy + ROUNDING_MARGIN) % 1000 * 10  # in steps of 0.1 Wh
         registers |= unsigned(address, _steps(energy, 1000))

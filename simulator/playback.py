@@ -88,6 +88,7 @@ class _MeterBuilder:
         # counts no energy.
         now = true_time()
         year = self.file.word(CLOCK + 2)
+        is_e1x_or_e2x = self.file.supports("partial_tariffs")
         meter = Meter(
             unit_id=self.file.unit_id,
             true_time=lambda: now,
@@ -95,7 +96,8 @@ class _MeterBuilder:
             counters=self._counters(),
             refused_blocks=self._refused_blocks(),
             refuses_reserved=self.file.refuses_reserved,
-            has_partial_tariffs=self.file.supports("partial_tariffs"),
+            has_partial_tariffs=is_e1x_or_e2x,
+            has_partial_energies_reset=is_e1x_or_e2x,
             tariff_count=self._tariff_count(),
             clock_has_short_year=year is not None and year < SHORT_YEAR_LIMIT,
         )

@@ -236,6 +236,10 @@ async def test_played_meter_has_the_partial_counters_by_tariff(
     async with play(file) as (played, reader):
         await assert_is_meter_of(file, reader)
         assert played.counters == meter.counters
+        # If 57890 has no effect, the command writes 40512, which the E1x and E2x have.
+        played.ignored_writes = {table.VALUE_RESET + 2}
+        await countis.async_reset_partial_counters(reader, lambda _reading: None)
+        assert played.counters.partial_tariffs == [0] * 4
 
 
 async def test_meter_without_identification_is_played(

@@ -91,7 +91,7 @@ def test_invalid_baudrate_is_replaced_by_9600(baudrate: Any) -> None:
         ),
         (
             diagnostics_content(registers={"x": 1}),
-            "register x contains 1, which is not a 16-bit value",
+            "'x' is not a register address",
         ),
         (diagnostics_content(unit_id=300), "300 is not a unit ID"),
         (diagnostics_content(unit_id=None), "None is not a unit ID"),

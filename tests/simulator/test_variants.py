@@ -93,6 +93,14 @@ async def test_meter_with_eight_tariffs_counts_in_tariff_8(
     assert await unit.read_holding_registers(51216, 2) == [0, 0]
 
 
+async def test_partial_counters_of_eight_tariffs_read_0_at_first(
+    meter: Meter, unit: TmodbusUnit
+) -> None:
+    meter.has_partial_tariffs = True
+    meter.tariff_count = 8
+    assert await unit.read_holding_registers(PARTIAL_TARIFFS, 24) == [0] * 24
+
+
 async def test_partial_counters_by_tariff_are_counted_and_reset(
     meter: Meter, unit: TmodbusUnit, clock: Clock
 ) -> None:
