@@ -248,8 +248,8 @@ async def entry(hass: HomeAssistant, add_meter: AddMeter) -> CountisConfigEntry:
     return added
 
 
-# Fixtures that take long to set up. One worker of pytest-xdist runs all tests that use
-# the same of these fixtures, because each worker would set it up again.
+# Fixtures that take long to set up. Each worker of pytest-xdist would set up such a
+# fixture again, so one worker runs all tests that use this fixture.
 SHARED_FIXTURES = {"bus_after", "dist_folder", "histories"}
 
 

@@ -584,7 +584,7 @@ ACTIONS = st.lists(
 
 
 @given(actions=ACTIONS, step=st.sampled_from((HIGH_RESOLUTION, LOW_RESOLUTION)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_known_counters_match_the_display(
     actions: list[tuple[str, float, int, int]], step: float
 ) -> None:

@@ -21,7 +21,7 @@ from .year import DISPLAY_ROLLOVER_WH, TRANSFORMER_MODEL, World, YearMeter
 
 # Number of simulated years, each with its own seed. To simulate more of them, use
 # YEARS=50 ./scripts/test tests/test_year.py.
-YEARS = int(os.environ.get("YEARS", "3"))
+YEARS = int(os.environ.get("YEARS", "2"))
 RECORDED_YEARS = max(1, YEARS // 10)  # number of years with a real recorder
 MISHAPS = 44  # in a year: each of the 22 mishaps twice
 
