@@ -89,19 +89,20 @@ class Diagnostics:
 
     def unsigned(self, address: int) -> int | None:
         """Return a 32-bit value, or None if not available or missing."""
-        raw = self._two_words(address)
+        raw = self._raw_32_bit(address)
         return None if raw == NOT_AVAILABLE else raw
 
     def signed(self, address: int) -> int | None:
         """Return a signed 32-bit value, or None if not available or missing."""
-        raw = self._two_words(address)
+        raw = self._raw_32_bit(address)
         # If both registers are missing, `raw` is 0xFFFF_FFFF, which is also the valid
         # value -1. So check whether the file contains the first of them.
         if address not in self.registers or raw == SIGNED_NOT_AVAILABLE:
             return None
         return (raw ^ 0x8000_0000) - 0x8000_0000  # from two's complement
 
-    def _two_words(self, address: int) -> int:
+    def _raw_32_bit(self, address: int) -> int:
+        """Return two registers as one number. A missing register counts as 0xFFFF."""
         high = self.registers.get(address, RESERVED)
         return high << 16 | self.registers.get(address + 1, RESERVED)
 

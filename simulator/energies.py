@@ -24,7 +24,7 @@ from .table import (
 MWH = 1_000_000  # Wh
 # Wh; exceeds the rounding error of 10 000 additions to a counter below 1 MWh.
 ROUNDING_MARGIN = 1e-6
-PERIOD_REGISTERS = 8  # number of registers of one day, week or month
+REGISTERS_PER_PERIOD = 8  # number of registers of one day, week or month
 
 
 def energies(start: int, step: int, counters: Counters) -> dict[int, int]:
@@ -90,7 +90,7 @@ def periods(start: int, step: int, counters: Counters) -> dict[int, int]:
             counters.produced - period.produced_at_start,
         )
         for position, energy in enumerate(values):
-            address = start + PERIOD_REGISTERS * index + 2 * position
+            address = start + REGISTERS_PER_PERIOD * index + 2 * position
             registers |= unsigned(address, _steps(energy, step))
     return registers
 

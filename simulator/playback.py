@@ -10,7 +10,7 @@ import time
 
 from .counters import COUNTER_RANGE_WH, TABLE_TARIFF_COUNT, Counters
 from .diagnostics import Diagnostics
-from .energies import PERIOD_REGISTERS
+from .energies import REGISTERS_PER_PERIOD
 from .load import Constant, Phase
 from .meter import Meter
 from .table import (
@@ -34,8 +34,8 @@ from .table import (
 )
 
 # The first register address of each block, by the name of the block in the file. If a
-# name has two addresses, the block at the first address has steps of 10 Wh, and the
-# block at the second has steps of 1 kWh.
+# name has two addresses, the block at the first address has steps of 10 Wh (UNIT_100:
+# 1/100 kWh), and the block at the second has steps of 1 kWh.
 BLOCK_STARTS = {
     "identity": (IDENTIFICATION,),
     "measurements": (METROLOGY,),
@@ -55,12 +55,14 @@ PARTIAL_POSITIONS = {
     "partial_reactive": 14,
     "partial_produced": 18,
 }
-# For each total, the second number is the position of its rollovers in block 36864.
+# For each total: its position in the energy block, and the position of its number of
+# rollovers in the block OVERFLOW.
 TOTAL_POSITIONS = {"consumed": (2, 2), "reactive": (4, 3), "produced": (8, 4)}
 TARIFF_POSITION, TARIFF_OVERFLOW_POSITION = 2, 7  # of tariff 1; the others follow
 HIGHEST_TARIFF_COUNT = 8  # the highest value of register 51200 in the table
 
-# The addresses of L1. Each value has two registers. Those of L2 and L3 follow.
+# The address of the value of L1. The values of L2 and L3 follow. Each value has two
+# registers.
 VOLTS_ADDRESS = METROLOGY + 8
 WATTS_ADDRESS = METROLOGY + 32
 REACTIVE_ADDRESS = METROLOGY + 38
@@ -183,11 +185,15 @@ class _MeterBuilder:
                 1000 * (self.file.unsigned(address) or 0)
                 + (self.file.word(address + 2) or 0) / 10
             )
-        counters.tariff = self._tariff_word(1, self._tariff_count(), counters.tariff)
+        counters.tariff = self._tariff_word(
+            position=1, greatest=self._tariff_count(), default=counters.tariff
+        )
         return counters
 
     def _tariff_count(self) -> int:
-        return self._tariff_word(0, HIGHEST_TARIFF_COUNT, TABLE_TARIFF_COUNT)
+        return self._tariff_word(
+            position=0, greatest=HIGHEST_TARIFF_COUNT, default=TABLE_TARIFF_COUNT
+        )
 
     def _tariff_word(self, position: int, greatest: int, default: int) -> int:
         """Return a register of the tariff block.
@@ -207,14 +213,14 @@ class _MeterBuilder:
             return
         counters = meter.count()
         for index, period in enumerate(counters.periods):
-            consumed_before, produced_before, consumed, produced = (
-                self._energy("periods", PERIOD_REGISTERS * index + 2 * position)
+            previous_consumed, previous_produced, current_consumed, current_produced = (
+                self._energy("periods", REGISTERS_PER_PERIOD * index + 2 * position)
                 for position in range(4)
             )
-            period.consumed_before = consumed_before
-            period.produced_before = produced_before
-            period.consumed_at_start = counters.consumed - consumed
-            period.produced_at_start = counters.produced - produced
+            period.consumed_before = previous_consumed
+            period.produced_before = previous_produced
+            period.consumed_at_start = counters.consumed - current_consumed
+            period.produced_at_start = counters.produced - current_produced
 
     def _counter(self, name: str, position: int, overflow_position: int) -> float:
         """Return a total or tariff counter in Wh or varh, including its rollovers."""
